@@ -1,0 +1,5 @@
+"""`python -m layerbench.bench` is the command `layerbench`."""
+
+from .cli import main
+
+main()

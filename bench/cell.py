@@ -1,0 +1,169 @@
+"""One cell: every variant of a layer at one size, dtype and device, made, compiled and verified once; then each step measured.
+
+Each pass is entered by name, so that a fault falls on the variant and stage it belongs to.  A variant that fails is out; the rest go on.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from . import compiling, make, verify
+from .clock import Call, Clock
+from .declare import NOISE_FLOOR, Layer
+from .fault import in_words
+from .make import Subject
+from .measure import Limit, measure
+from .memory import weigh
+from .mistake import Mistake
+from .profile import profile
+from .prove import Enter
+from .record import Accuracy, Compiled, Failed, Measured, Memory, Outcome, Point, Profile, Skipped, TensorError
+from .verify import Truth
+
+SEEDS = (1, 0)  # verified at both; the subjects that are timed hold the last one's numbers
+
+
+class Cell:
+    """Holds the modules and inputs of all variants and what is known of each: `subjects` are in, `out` says why the others are not."""
+
+    def __init__(
+        self, layer: Layer, point: Point, variants: tuple[str, ...], proofs: Mapping[str, list[TensorError] | Failed], enter: Enter
+    ) -> None:
+        self.layer, self.point, self.reference = layer, point, variants[0]
+        self.subjects: dict[str, Subject] = {}
+        self.out: dict[str, Outcome] = {}
+        self._accuracy: dict[str, Accuracy] = {}
+        self._compiled: dict[str, Compiled] = {}
+        self._memory: dict[str, Memory] = {}
+        self._enter = enter
+        self._names = (*variants, NOISE_FLOOR)
+        self._truth: Truth  # of the last seed
+        for variant, proof in proofs.items():
+            if isinstance(proof, Failed):
+                self._drop(variant, proof)
+        with self._attempt("make", self.reference):
+            self._make()
+        if self._reference_is_in():
+            self._compile()
+            self._verify({variant: proof for variant, proof in proofs.items() if not isinstance(proof, Failed)})
+
+    # --- make, compile, verify: once -------------------------------------------------------------------------------------------
+
+    def _source(self, variant: str) -> str:
+        return self.reference if variant == NOISE_FLOOR else variant
+
+    def _make(self) -> None:
+        self._truth = self._truth_of(SEEDS[-1])
+        self.differentiable = any(cotangent is not None for cotangent in self._truth.cotangents)
+        for variant in self._names:
+            if variant not in self.out:
+                with self._attempt("make", variant):
+                    module = make.variant_module(self.layer, self._source(variant), self.point.size, self._truth.weights)
+                    self.subjects[variant] = make.subject(variant, module, self._truth.inputs, self._truth.cotangents)
+
+    def _truth_of(self, seed: int) -> Truth:
+        return verify.truth(self.layer, self.point.size, getattr(torch, self.point.dtype), self.point.device, seed)
+
+    def _compile(self) -> None:
+        compiling.forget()
+        for variant, subject in list(self.subjects.items()):
+            if not self.layer.variants[self._source(variant)].compile:
+                continue
+            if self.point.device == "cpu" and (missing := compiling.missing_compiler()):
+                self._drop(variant, Skipped("compile", missing))
+                continue
+            with self._attempt("compile", variant):
+                self._compiled[variant] = compiling.compile_cold(subject, self.differentiable)
+
+    def _verify(self, proofs: Mapping[str, list[TensorError]]) -> None:
+        errors = {variant: [proofs.get(self._source(variant), [])] for variant in self.subjects}
+        for seed in SEEDS:
+            self._enter("verify", self.reference)
+            truth = self._truth if seed == SEEDS[-1] else self._truth_of(seed)
+            for variant, subject in list(self.subjects.items()):
+                with self._attempt("verify", variant):
+                    errors[variant].append(verify.judge(self._as_drawn(subject, truth), truth))
+        warnings = verify.weaknesses(self._truth)
+        self._accuracy = {variant: verify.worst(errors[variant], warnings) for variant in self.subjects}
+
+    def _as_drawn(self, subject: Subject, truth: Truth) -> Subject:
+        """The subject with the weights and inputs of a truth; for the last seed these are the very buffers that are timed."""
+        subject.module.load_state_dict(truth.weights.state_dict())
+        if truth is self._truth:
+            return subject
+        drawn = make.subject(subject.variant, subject.module, truth.inputs, truth.cotangents)
+        drawn.compiled = subject.compiled
+        return drawn
+
+    # --- measure: for every step -----------------------------------------------------------------------------------------------
+
+    def measure(self, step: str, clock: Clock, limit: Limit, traces: Path | None) -> dict[str, Outcome]:
+        """Every variant's outcome at one step, in the order of the variants."""
+        if not self._reference_is_in():
+            return self._in_order({})
+        if step != "forward" and not self.differentiable:
+            nothing = Skipped("time", "no output of this layer has a gradient, so there is no backward to time")
+            return self._in_order(dict.fromkeys(self.subjects, nothing))
+        calls = {name: make.call(subject, step) for name, subject in self.subjects.items()}
+        for name, call in calls.items():
+            with self._attempt("warm", name):
+                call.once()
+                call.once()
+        calls = {name: call for name, call in calls.items() if name in self.subjects}
+        if not self._reference_is_in():
+            return self._in_order({})
+        graphs = compiling.graphs_so_far()
+        timings = measure(calls, self.reference, clock, limit, lambda name: self._enter("time", name))
+        late = compiling.graphs_so_far() - graphs
+        outcomes: dict[str, Outcome] = {}
+        for name, call in calls.items():
+            compiled = self._compiled_after(name, late)
+            if profiled := self._examine(name, call, traces):
+                warnings = ("torch.compile compiled again while this point was timed",) if late and compiled else ()
+                outcomes[name] = Measured(timings[name], self._memory[name], self._accuracy[name], profiled, compiled, warnings)
+        return self._in_order(outcomes)
+
+    def _examine(self, name: str, call: Call, traces: Path | None) -> Profile | None:
+        """After timing: still right on the buffers that were timed?  Then its memory, once, and its profile.  None where it failed."""
+        with self._attempt("recheck", name):
+            verify.judge(self._as_drawn(self.subjects[name], self._truth), self._truth)
+        if name in self.subjects and name not in self._memory:
+            with self._attempt("memory", name):
+                self._memory[name] = weigh(self.subjects[name], self.point.device)
+        if name in self.subjects:
+            with self._attempt("profile", name):
+                return profile(call, self.point.device, None if name == NOISE_FLOOR else traces)
+        return None
+
+    def _compiled_after(self, name: str, late: int) -> Compiled | None:
+        if (compiled := self._compiled.get(name)) is None:
+            return None
+        return Compiled(compiled.cold_seconds, compiled.graphs, compiled.breaks, compiled.recompiles + late)
+
+    # --- faults ----------------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _attempt(self, stage: str, variant: str) -> Iterator[None]:
+        """Whatever a variant raises becomes its Failed record, and it takes no further part."""
+        self._enter(stage, variant)
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001  the code is the user's: any exception is a result
+            self._drop(variant, Failed("declare" if isinstance(error, Mistake) else stage, in_words(error)))
+
+    def _drop(self, variant: str, outcome: Outcome) -> None:
+        self.out.setdefault(variant, outcome)
+        self.subjects.pop(variant, None)
+
+    def _reference_is_in(self) -> bool:
+        """Without the reference nothing can be compared: then all the others are out too, and why is said."""
+        if self.reference in self.out:
+            for variant in self._names:
+                self._drop(variant, Skipped("verify", f"the reference {self.reference!r} failed, so there is nothing to compare with"))
+        return self.reference not in self.out
+
+    def _in_order(self, outcomes: Mapping[str, Outcome]) -> dict[str, Outcome]:
+        found = self.out | dict(outcomes)
+        return {name: found[name] for name in self._names if name in found}

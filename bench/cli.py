@@ -1,0 +1,126 @@
+"""The command line: arguments in, exit code out.  The rest is done elsewhere and imported when it is needed, so that --help is quick.
+
+Exit codes: 0 fine · 1 something failed or got slower · 2 usage or declaration · 130 interrupted.
+"""
+
+import shlex
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .mistake import Mistake
+
+DEFAULT_SUITE = "layerbench.layers"
+DEFAULT_BUDGET = "4m"
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+Suite = Annotated[
+    str, typer.Option(metavar="PATH", help="A folder of layer files, or one file.  Default: the layers that come with layerbench.")
+]
+Words = Annotated[str, typer.Option("-k", metavar="EXPR", help="Only points whose id matches, as in pytest: 'rmsnorm and not compile'.")]
+Devices = Annotated[
+    list[str] | None, typer.Option("--device", metavar="NAME", help="cpu, gpu (whichever there is), cuda, ...  Default: all present.")
+]
+Dtypes = Annotated[list[str] | None, typer.Option("--dtype", metavar="NAME", help="float32, bfloat16, float16.  Default: float32.")]
+Steps = Annotated[
+    list[str] | None, typer.Option("--step", metavar="NAME", help="forward, backward, training.  Default: forward and backward.")
+]
+Sizes = Annotated[
+    list[str] | None, typer.Option("--set", metavar="DIM=N,N", help="Other values for a dimension of the sweep: batch=1,8,64.")
+]
+Out = Annotated[Path, typer.Option(metavar="DIR", help="Where results/ and reports/ are made.")]
+
+
+@app.callback(invoke_without_command=True)
+def _root(show_version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
+    """Benchmark equivalent implementations of a PyTorch layer: are they the same, which is faster, at what memory price."""
+    if show_version:
+        typer.echo(f"layerbench {version('layerbench')}")
+        raise typer.Exit
+
+
+@app.command("list")
+def list_(suite: Suite = DEFAULT_SUITE) -> None:
+    """The layers of a suite, their variants and sizes."""
+    from . import commands
+
+    commands.list_layers(suite)
+
+
+@app.command()
+def run(
+    suite: Suite = DEFAULT_SUITE,
+    expression: Words = "",
+    device: Devices = None,
+    dtype: Dtypes = None,
+    step: Steps = None,
+    sizes: Sizes = None,
+    threads: Annotated[int, typer.Option(metavar="N", help="CPU threads of torch.  Default: torch's own choice.")] = 0,
+    budget: Annotated[str, typer.Option(metavar="TIME", help="About how long the whole run may take: 90s, 5m, 1h.")] = DEFAULT_BUDGET,
+    out: Out = Path(),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the points and stop.")] = False,
+) -> None:
+    """Verify and measure every variant at every point, then write results/NAME.json and reports/NAME/index.html."""
+    from . import budget as durations
+    from . import commands
+    from .plan import Selection
+
+    chosen = Selection(expression, tuple(device or ()), tuple(dtype or ()), tuple(step or ()), _sizes(sizes or []))
+    command = "layerbench " + shlex.join(sys.argv[1:])
+    raise typer.Exit(commands.run_suite(suite, chosen, threads, durations.parse(budget), out, dry_run, command))
+
+
+@app.command()
+def report(
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="[RUN.json]...", help="Run files.  Default: the newest in results/.")
+    ] = None,
+    out: Out = Path(),
+) -> None:
+    """Write the HTML page of stored runs."""
+    from . import commands
+
+    commands.write_reports(files or [], out)
+
+
+@app.command()
+def compare(
+    old: Annotated[Path, typer.Argument(metavar="OLD.json")],
+    new: Annotated[Path, typer.Argument(metavar="NEW.json")],
+    out: Out = Path(),
+) -> None:
+    """What changed between two stored runs; exit 1 if anything got slower, larger, wrong or lost."""
+    from . import commands
+
+    raise typer.Exit(commands.compare_runs(old, new, out))
+
+
+@app.command()
+def check() -> None:
+    """Did this change make a layer slower, larger or wrong?  (Not built yet.)"""
+    raise Mistake("check: not built yet; to compare two stored runs type  layerbench compare OLD.json NEW.json")
+
+
+def _sizes(words: list[str]) -> dict[str, tuple[int, ...]]:
+    """`batch=1,8,64` -> {"batch": (1, 8, 64)}.  Raises Mistake."""
+    sizes: dict[str, tuple[int, ...]] = {}
+    for word in words:
+        dimension, _, values = word.partition("=")
+        try:
+            sizes[dimension.strip()] = sizes.get(dimension.strip(), ()) + tuple(int(value) for value in values.split(","))
+        except ValueError:
+            raise Mistake(f"--set {word}: write a dimension and its values, as --set batch=1,8,64") from None
+    return sizes
+
+
+def main() -> None:
+    """The `layerbench` command."""
+    try:
+        app(prog_name="layerbench")
+    except Mistake as mistake:
+        print(f"layerbench: {mistake}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,86 @@
+"""Two runs of the same points -> `Change`s.  Times of two machines, or of two days, are never compared: the ratio to the reference is.
+
+Not the regression check, which measures both sides in one process; this is for runs that were stored.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from .declare import NOISE_FLOOR
+from .frame import tidy
+from .record import Change, Record, Run
+
+COUNTS = ("saved_bytes", "peak_forward_bytes", "peak_backward_bytes", "graphs", "breaks", "recompiles")
+THRESHOLD = 0.05  # a change of the ratio below this is not called one
+
+
+def compare(old: Run, new: Run, threshold: float = THRESHOLD) -> list[Change]:
+    """What changed, point by point in the order of the new run, then what is missing from it.
+
+    speedup: the ratio new/old of the times relative to the reference of the same run; > 1 is slower now.  Its interval joins those of
+    both runs.  slower or faster: all of it beyond the threshold.  Bytes and counts are compared exactly.
+    """
+    before, after = (tidy(run).set_index("id") for run in (old, new))
+    records = {record.id: record for record in new.records} | {r.id: r for r in old.records if r.id not in set(after.index)}
+    changes: list[Change] = []
+    for id_, record in records.items():
+        if record.variant == NOISE_FLOOR:
+            continue
+        rows = [table.loc[id_] if id_ in table.index else None for table in (before, after)]
+        changes += _changes(record, rows[0], rows[1], threshold)
+    return changes
+
+
+def failures(changes: Sequence[Change]) -> list[Change]:
+    """The changes that make `layerbench compare` exit with 1: slower, larger, wrong or gone."""
+    return [change for change in changes if change.verdict in ("slower", "larger", "failed", "missing")]
+
+
+def differences(old: Run, new: Run) -> list[str]:
+    """What differs between the two environments, a sentence each; empty when times could be compared too."""
+    a, b = old.environment, new.environment
+    pairs: Mapping[str, tuple[object, object]] = {
+        "machine": (f"{a.cpu} ({a.machine})", f"{b.cpu} ({b.machine})"),
+        "threads": (a.threads, b.threads),
+        "python": (a.python, b.python),
+        **{name: (a.versions.get(name, "none"), b.versions.get(name, "none")) for name in {**a.versions, **b.versions}},
+        **{name: (a.flags.get(name, "none"), b.flags.get(name, "none")) for name in {**a.flags, **b.flags}},
+    }
+    return [f"{name}: {was} before, {now} now" for name, (was, now) in pairs.items() if was != now]
+
+
+def _changes(record: Record, old: pd.Series | None, new: pd.Series | None, threshold: float) -> list[Change]:
+    if new is None or old is None:
+        verdict = "missing" if new is None else "failed" if new.outcome == "failed" else "new"
+        return [_change(record, "outcome", math.nan, math.nan, verdict)]
+    if new.outcome != old.outcome:
+        verdict = "failed" if new.outcome == "failed" else "missing" if old.outcome == "measured" else "new"
+        return [_change(record, "outcome", math.nan, math.nan, verdict)]
+    if new.outcome != "measured":
+        return [_change(record, "outcome", math.nan, math.nan, "failed" if new.outcome == "failed" else "same")]
+    changes = [_exact(record, metric, old[metric], new[metric]) for metric in COUNTS if old[metric] == old[metric]]
+    if old.speedup == old.speedup and new.speedup == new.speedup:
+        changes.insert(0, _ratio(record, old, new, threshold))
+    return changes
+
+
+def _ratio(record: Record, old: pd.Series, new: pd.Series, threshold: float) -> Change:
+    middle = math.log(old.speedup / new.speedup)
+    half = math.hypot(*(math.log(row.speedup_high / row.speedup_low) / 2 for row in (old, new)))
+    low, high = math.exp(middle - half), math.exp(middle + half)
+    limit = 1 + max(threshold, old.noise_floor, new.noise_floor)
+    verdict = "slower" if low > limit else "faster" if high < 1 / limit else "same" if 1 / limit <= low and high <= limit else "unclear"
+    return Change(record.point, record.variant, "speedup", float(old.speedup), float(new.speedup), math.exp(middle), low, high, verdict)
+
+
+def _exact(record: Record, metric: str, old: float, new: float) -> Change:
+    verdict = "same" if new == old else "larger" if new > old else "smaller"
+    return _change(record, metric, old, new, verdict)
+
+
+def _change(record: Record, metric: str, old: float, new: float, verdict: str) -> Change:
+    ratio = new / old if old else math.inf if new > 0 else 1.0
+    ratio = ratio if old == old and new == new else math.nan
+    return Change(record.point, record.variant, metric, float(old), float(new), ratio, ratio, ratio, verdict)

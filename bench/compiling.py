@@ -1,0 +1,71 @@
+"""torch.compile, accounted for: seconds with empty caches, graphs, breaks and their reasons, recompilations, silent fall-backs."""
+
+import os
+import shutil
+import time
+
+import torch
+from torch import nn
+from torch._dynamo.utils import counters
+from torch._inductor.utils import fresh_cache
+
+from .make import Subject
+from .record import Compiled
+
+
+class CompiledNothing(Exception):
+    """torch.compile captured no graph: the variant would be the eager module under another name."""
+
+
+def missing_compiler() -> str:
+    """Why torch.compile cannot work on the CPU of this machine; "" where it can."""
+    wanted = os.environ.get("CXX", "")
+    if any(shutil.which(compiler) for compiler in (wanted, "g++", "clang++") if compiler):
+        return ""
+    return "torch.compile needs a C++ compiler and none is on PATH; install g++ (as: apt-get install g++)"
+
+
+def forget() -> None:
+    """Drop what earlier layers compiled, so that their guards and recompilation limits cannot reach this one."""
+    torch._dynamo.reset()
+    counters.clear()
+
+
+def warm_up_compiler() -> None:
+    """The first compilation of a process pays for starting the compiler; let no variant's cold figure carry that."""
+    module = nn.Linear(2, 2)
+    torch.compile(module)(torch.ones(2, 2)).sum().backward()
+
+
+def compile_cold(subject: Subject, differentiable: bool) -> Compiled:
+    """Compile the subject's module and put it in place: one forward and one backward with empty caches.
+
+    Raises CompiledNothing where torch.compile fell back to eager for all of it.
+    """
+    graphs, breaks = _graphs(), dict(counters["graph_break"])
+    with fresh_cache():
+        start = time.perf_counter()
+        subject.compiled = torch.compile(subject.module)
+        output = subject.forward()
+        if differentiable:
+            subject.backward(output)
+        seconds = time.perf_counter() - start
+    subject.clear_gradients()
+    reasons = tuple(_first_line(reason) for reason, count in counters["graph_break"].items() if count > breaks.get(reason, 0))
+    if _graphs() == graphs:
+        why = f" ({'; '.join(reasons)})" if reasons else ""
+        raise CompiledNothing(f"torch.compile compiled nothing and fell back to eager{why}; a ratio would compare eager with eager")
+    return Compiled(seconds, _graphs() - graphs, reasons, 0)
+
+
+def _graphs() -> int:
+    return int(counters["stats"]["unique_graphs"])
+
+
+def graphs_so_far() -> int:
+    """Graphs captured since `forget`; more of them after timing than before means that timing met a compilation."""
+    return _graphs()
+
+
+def _first_line(reason: str) -> str:
+    return reason.strip().partition("\n")[0]

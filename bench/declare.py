@@ -1,0 +1,152 @@
+"""What a layer author writes: `Layer`, `Variant` and the inputs `randn` and `integers`.
+
+Values only: nothing is registered, built or imported here, and torch is not needed to declare.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, get_args
+
+from .mistake import Mistake
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Devices = Literal["any", "cpu", "gpu"]
+ANY: Devices = "any"
+CPU: Devices = "cpu"
+GPU: Devices = "gpu"  # on a machine without one, Triton variants are proved under Triton's interpreter
+
+Size = Mapping[str, int]
+NOISE_FLOOR = "noise_floor"  # reserved: the second copy of the reference that every point measures
+
+_NAME = re.compile(r"[a-z](?:[a-z0-9_]*[a-z0-9])?")
+_DIMENSION = re.compile(r"[a-z](?:[a-z0-9_]*[a-z])?")  # no digit last: `k3` with the value 5 would read `k35` in an id
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One input tensor.  Its dimensions are names from the sweep, or fixed numbers.
+
+    kind "normal" is a standard normal in the dtype of the point, and takes part in backward;
+    kind "integers" is int64 in [0, below), with `below` a number or a name from the sweep.
+    """
+
+    dims: tuple[str | int, ...]
+    kind: Literal["normal", "integers"]
+    below: str | int | None = None
+
+    def words(self) -> tuple[str, ...]:
+        """The sweep dimensions this input mentions."""
+        return tuple(word for word in (*self.dims, self.below) if isinstance(word, str))
+
+
+def randn(*dims: str | int) -> Draw:
+    """An input of standard normal numbers: `randn("batch", "width")`, `randn("batch", 1, 28, 28)`."""
+    return Draw(dims, "normal")
+
+
+def integers(*dims: str | int, below: str | int) -> Draw:
+    """An input of whole numbers in [0, below), as indices or class labels: `integers("batch", below="classes")`."""
+    return Draw(dims, "integers", below)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way of writing the layer.
+
+    module   what `Layer.build` calls: an nn.Module class, or any function that returns a module.
+    compile  wrap the built module in torch.compile.
+    devices  ANY, CPU or GPU.
+    """
+
+    module: "Callable[..., nn.Module]"
+    compile: bool = False
+    devices: Devices = ANY
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Equivalent variants of one layer and the sizes at which they are compared.
+
+    name       lower-case letters, digits and underscores; it is the first word of every id.
+    sweep      dimension -> the values to visit; every combination is a point.  The first dimension is the charts' x axis.
+    inputs     the tensors that the module is called with.
+    build      build(variant.module, size) -> nn.Module, with size a mapping from dimension to its value.
+    variants   name -> Variant.  The first is the reference: weights are copied from it, ratios are taken against it.
+    verify_at  more sizes at which variants must agree, each overriding some of the sweep's smallest values;
+               choose some that are no multiple of any block.  None given: the first dimension at 3.
+    absent     variant -> a sentence that says why the layer does not have it; the report shows it.
+
+    Raises Mistake where the parts do not fit together.
+    """
+
+    name: str
+    sweep: Mapping[str, tuple[int, ...]]
+    inputs: tuple[Draw, ...]
+    build: "Callable[[Callable[..., nn.Module], Size], nn.Module]"
+    variants: Mapping[str, Variant]
+    verify_at: tuple[Size, ...] = ()
+    absent: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_name("layer", self.name, _NAME)
+        self._check_sweep()
+        self._check_inputs()
+        self._check_variants()
+
+    def _check_sweep(self) -> None:
+        if not self.sweep:
+            raise Mistake(f'layer {self.name!r}: the sweep is empty; write for example sweep={{"batch": (1, 8, 64)}}')
+        for dimension, values in self.sweep.items():
+            _check_name("sweep dimension", dimension, _DIMENSION)
+            if not isinstance(values, tuple | list) or not values or not all(_is_size(value) for value in values):
+                raise Mistake(
+                    f"layer {self.name!r}: sweep[{dimension!r}] is {values!r}; write a tuple of positive whole numbers, as (1, 8, 64)"
+                )
+        for size in self.verify_at:
+            for dimension, value in size.items():
+                self._check_dimension("verify_at", dimension)
+                if not isinstance(value, int) or value < 0:
+                    raise Mistake(f"layer {self.name!r}: verify_at has {dimension}={value!r}; write a whole number")
+
+    def _check_inputs(self) -> None:
+        if not isinstance(self.inputs, tuple | list) or not all(isinstance(draw, Draw) for draw in self.inputs):
+            raise Mistake(f'layer {self.name!r}: inputs is {self.inputs!r}; write a tuple, as (randn("batch", "width"),)')
+        for draw in self.inputs:
+            for dimension in draw.words():
+                self._check_dimension("input", dimension)
+
+    def _check_variants(self) -> None:
+        if not self.variants:
+            raise Mistake(f'layer {self.name!r}: no variants; write for example variants={{"stock": Variant(nn.Linear)}}')
+        for name, variant in self.variants.items():
+            _check_name("variant", name, _NAME)
+            if name == NOISE_FLOOR:
+                raise Mistake(f"layer {self.name!r}: the variant name {NOISE_FLOOR!r} is taken; choose another")
+            if not isinstance(variant, Variant):
+                raise Mistake(f"layer {self.name!r}: variant {name!r} is {variant!r}; write Variant(YourModule)")
+            if variant.devices not in get_args(Devices):
+                raise Mistake(f"layer {self.name!r}: variant {name!r} has devices={variant.devices!r}; write ANY, CPU or GPU")
+        if name_again := set(self.absent) & set(self.variants):
+            raise Mistake(f"layer {self.name!r}: {sorted(name_again)[0]!r} is both in variants and in absent; remove one")
+        reference, first = next(iter(self.variants.items()))
+        if first.devices != ANY:
+            raise Mistake(
+                f"layer {self.name!r}: the first variant {reference!r} is the reference and must run on every device; remove devices="
+            )
+
+    def _check_dimension(self, what: str, dimension: str) -> None:
+        if dimension not in self.sweep:
+            raise Mistake(f"{what} dimension {dimension!r} is not in sweep; it has {', '.join(self.sweep)}")
+
+
+def _check_name(what: str, name: object, form: re.Pattern[str]) -> None:
+    if not isinstance(name, str) or not form.fullmatch(name):
+        also = " and must not end in a digit" if form is _DIMENSION else ""
+        raise Mistake(f"{what} name {name!r} may have lower-case letters, digits and underscores, beginning with a letter{also}")
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0

@@ -1,0 +1,105 @@
+"""Records as one tidy DataFrame, a row each, with the ratio to the reference and its verdict.  Not a format: nothing is rounded here."""
+
+import statistics
+from collections.abc import Sequence
+
+import pandas as pd
+
+from . import stats
+from .declare import NOISE_FLOOR
+from .record import Measured, Record, Run
+
+
+def tidy(run: Run) -> pd.DataFrame:
+    """One row per record, in the order of the run.
+
+    id, point, layer, variant, step, device, dtype, size (a dict), outcome (measured | checked | skipped | failed), stage, reason;
+    seconds: median time per call; speedup, speedup_low, speedup_high: times faster than the reference, same round against
+    same round; noise_floor: relative, of the point; verdict: faster | slower | same | unclear; live_bytes, saved_bytes,
+    peak_forward_bytes, peak_backward_bytes; slack: error as a share of what is allowed; cold_seconds, graphs, breaks,
+    recompiles of torch.compile.  What was not measured is missing (NaN or None), never 0.
+    """
+    reference = {layer.name: layer.reference for layer in run.layers}
+    rows = []
+    for records in by_point(run.records):
+        measured = {record.variant: record.outcome for record in records if isinstance(record.outcome, Measured)}
+        stock = measured.get(reference[records[0].point.layer])
+        again = measured.get(NOISE_FLOOR)
+        floor = stats.noise_floor(_speedup(stock, again)) if stock and again else stats.MINIMUM_FLOOR
+        rows += [_identity(record) | _outcome(record, stock, floor) for record in records]
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+
+
+def by_point(records: Sequence[Record]) -> list[list[Record]]:
+    """Records grouped by point, in the order in which points first appear."""
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(record.point.id, []).append(record)
+    return list(groups.values())
+
+
+_TEXT = ("id", "point", "layer", "variant", "step", "device", "dtype", "size", "outcome", "stage", "reason", "verdict", "stopped")
+_NUMBERS = (
+    *("seconds", "samples", "speedup", "speedup_low", "speedup_high", "noise_floor", "slack"),
+    *("live_bytes", "saved_bytes", "peak_forward_bytes", "peak_backward_bytes"),
+    *("cold_seconds", "graphs", "breaks", "recompiles"),
+)
+COLUMNS: dict[str, type] = dict.fromkeys(_TEXT, object) | dict.fromkeys(_NUMBERS, float)
+
+
+def _identity(record: Record) -> dict[str, object]:
+    point = record.point
+    return {
+        "id": record.id,
+        "point": point.id,
+        "layer": point.layer,
+        "variant": record.variant,
+        "step": point.step,
+        "device": point.device,
+        "dtype": point.dtype,
+        "size": point.size,
+    }
+
+
+def _outcome(record: Record, stock: Measured | None, floor: float) -> dict[str, object]:
+    outcome = record.outcome
+    if not isinstance(outcome, Measured):
+        stage = outcome.stage if hasattr(outcome, "stage") else "verify"
+        return {"outcome": type(outcome).__name__.lower(), "stage": stage, "reason": outcome.reason}
+    row: dict[str, object] = {
+        "outcome": "measured",
+        "seconds": statistics.median(outcome.timing.seconds),
+        "samples": len(outcome.timing.seconds),
+        "stopped": outcome.timing.stopped,
+        "slack": outcome.accuracy.slack,
+        "live_bytes": outcome.memory.live_bytes,
+        "saved_bytes": outcome.memory.saved_bytes,
+        "peak_forward_bytes": outcome.memory.peak_forward_bytes,
+        "peak_backward_bytes": outcome.memory.peak_backward_bytes,
+    }
+    if outcome.compiled:
+        row |= {
+            "cold_seconds": outcome.compiled.cold_seconds,
+            "graphs": outcome.compiled.graphs,
+            "breaks": len(outcome.compiled.breaks),
+            "recompiles": outcome.compiled.recompiles,
+        }
+    if stock and outcome is not stock:
+        interval = _speedup(stock, outcome)
+        row |= {
+            "speedup": interval.ratio,
+            "speedup_low": interval.low,
+            "speedup_high": interval.high,
+            "noise_floor": floor,
+            "verdict": stats.verdict(interval, floor),
+        }
+    return row
+
+
+def _speedup(stock: Measured, variant: Measured) -> stats.Interval:
+    return stats.speedup(stock.timing.seconds, variant.timing.seconds)
+
+
+def measured(run: Run) -> list[Record]:
+    """The records that have numbers."""
+    return [record for record in run.records if isinstance(record.outcome, Measured)]

@@ -1,0 +1,91 @@
+"""Time the variants of one point against each other: interleaved blocks in random order, until the ratios are precise or the time is up.
+
+Raw samples come out; ratios and intervals are stats' work.  What is called, and whether it is right, was settled before.
+"""
+
+import gc
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from . import stats
+from .clock import Call, Clock
+from .record import Timing
+
+BLOCK_SECONDS = 0.002  # host noise moves more slowly than this, so blocks of one round see the same machine
+MINIMUM_ROUNDS = 6  # fewer give no interval worth printing
+LOOK_EVERY = 12  # rounds between two looks at the intervals
+
+
+@dataclass(frozen=True)
+class Limit:
+    """When to stop: at this relative half width of every ratio's interval, or after so many seconds."""
+
+    seconds: float
+    precision: float = 0.01
+
+
+def measure(
+    calls: Mapping[str, Call], reference: str, clock: Clock, limit: Limit, enter: Callable[[str], None] = lambda _: None, seed: int = 0
+) -> dict[str, Timing]:
+    """Samples of every variant.  One round times one block of each variant in a fresh random order, after an untimed call.
+
+    Sample i of all variants belongs to round i.  Returns a Timing per variant, in seconds per call.
+    enter(variant) is called before each block, outside the clock, so that a fault can be laid at the right door.
+    """
+    rng = random.Random(seed)
+    start = clock.now()
+    blocks = {}
+    for name, call in calls.items():
+        enter(name)
+        blocks[name] = _block(call, clock)
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    order: dict[str, list[int]] = {name: [] for name in calls}
+    taken, stopped = 0, ""
+    with _no_collector():
+        while not stopped:
+            for name in rng.sample(list(calls), len(calls)):
+                enter(name)
+                calls[name].once()
+                seconds[name].append(clock.time(calls[name], blocks[name]) / blocks[name])
+                order[name].append(taken)
+                taken += 1
+            stopped = _stop(seconds, reference, clock.now() - start, limit)
+    return {name: Timing(tuple(seconds[name]), blocks[name], tuple(order[name]), stopped, clock.name) for name in calls}
+
+
+def _stop(seconds: Mapping[str, list[float]], reference: str, spent: float, limit: Limit) -> str:
+    rounds = len(seconds[reference])
+    if rounds < MINIMUM_ROUNDS:
+        return ""
+    others = [name for name in seconds if name != reference]
+    if rounds % LOOK_EVERY == 0 and rounds >= 2 * LOOK_EVERY and others:
+        widths = (stats.speedup(seconds[reference], seconds[name]).half_width for name in others)
+        if all(width <= limit.precision for width in widths):
+            return "precision"
+    return "budget" if spent >= limit.seconds else ""
+
+
+def _block(call: Call, clock: Clock) -> int:
+    """Calls that take about BLOCK_SECONDS, found by doubling."""
+    calls = 1
+    while True:
+        call.once()
+        spent = clock.time(call, calls)
+        if spent >= BLOCK_SECONDS / 2:
+            return max(1, round(calls * BLOCK_SECONDS / spent))
+        calls *= 2
+
+
+@contextmanager
+def _no_collector() -> Iterator[None]:
+    """No garbage collection inside a block: it would land on whichever variant comes next."""
+    gc.collect()
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -1,0 +1,144 @@
+"""Import a suite by its path and collect the `Layer` values in it, as pytest collects tests.  Nothing is built or run here.
+
+The suite gets a private module name, so a user's folder may be called `layers` or `bench` and two copies of one suite can live
+in one process.  Inside it `..bench` is the running harness; siblings and neighbours (`.common`, `..kernels`) import relatively,
+and the folder of the suite is put on sys.path, so plain imports find what lies beside a file, as they do for a script.
+"""
+
+import ast
+import hashlib
+import importlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from .declare import Layer
+from .mistake import Mistake
+from .record import LayerFacts, VariantFacts
+
+DEFAULT = "layerbench.layers"  # the suite that is installed with the harness
+
+
+@dataclass(frozen=True)
+class Declared:
+    layer: Layer
+    facts: LayerFacts
+
+
+def mount(suite: str) -> list[Declared]:
+    """The layers of a suite: a folder, one file, or the installed default.  Raises Mistake where a file does not import."""
+    path = locate(suite)
+    files = [path] if path.is_file() else sorted(file for file in path.glob("*.py") if not file.name.startswith("_"))
+    package = _package(path if path.is_dir() else path.parent)
+    found: dict[str, Declared] = {}
+    for file in files:
+        for layer in _layers(_load(package, file), file):
+            declared = Declared(layer, _facts(layer, file))
+            if (other := found.get(layer.name)) and other.layer is not layer:
+                raise Mistake(f"{_shown(file)}: layer {layer.name!r} is also in {other.facts.file}; give one of them another name")
+            found.setdefault(layer.name, declared)
+    if not found:
+        raise Mistake(f'{_shown(path)}: no Layer found; write at module level for example  softmax = Layer("softmax", ...)')
+    return list(found.values())
+
+
+def locate(suite: str) -> Path:
+    """The folder or file of a suite.  Raises Mistake where there is none."""
+    if suite == DEFAULT:
+        return Path(next(iter(importlib.import_module(DEFAULT).__path__)))
+    path = Path(suite)
+    if not path.exists():
+        raise Mistake(f"--suite {suite}: there is no such file or folder; give a folder of layer files, or one file")
+    if path.is_file() and path.suffix != ".py":
+        raise Mistake(f"--suite {suite}: not a Python file; give a folder of layer files, or one file that ends in .py")
+    return path.resolve()
+
+
+def _package(folder: Path) -> str:
+    """A private package for the folder, beneath a private root for its parent."""
+    root = "_layerbench_" + hashlib.sha256(str(folder).encode()).hexdigest()[:8]
+    if root not in sys.modules:
+        sys.modules[root] = _module(root, folder.parent)
+        package = sys.modules[f"{root}.suite"] = _module(f"{root}.suite", folder)
+        sys.modules[root].suite = package  # type: ignore[attr-defined]  # as an import would set it
+        theirs = folder.parent / "bench"
+        if not theirs.exists() or (theirs / "declare.py").exists():
+            sys.modules[f"{root}.bench"] = importlib.import_module(__package__)
+        sys.path.insert(0, str(folder))
+    return f"{root}.suite"
+
+
+def _module(name: str, folder: Path) -> ModuleType:
+    module = ModuleType(name)
+    module.__path__ = [str(folder)]
+    return module
+
+
+def _load(package: str, file: Path) -> ModuleType:
+    name = f"{package}.{file.stem.replace('.', '_')}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec and spec.loader
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise Mistake(_why(error, file)) from error
+    return module
+
+
+def _why(error: Exception, file: Path) -> str:
+    if isinstance(error, Mistake):
+        return f"{_shown(file)}: {error}"
+    if isinstance(error, SyntaxError):
+        return f"{_shown(Path(error.filename or file))}, line {error.lineno}: {error.msg}; mend it and run again"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+    where = f", line {lines[-1]}" if lines else ""
+    return f"{_shown(file)}{where}: the file does not import: {type(error).__name__}: {error}; mend it, or name another --suite"
+
+
+def _layers(module: ModuleType, file: Path) -> Iterator[Layer]:
+    for name, value in list(vars(module).items()):
+        if isinstance(value, Layer):
+            yield value
+        elif type(value).__name__ == "Layer" and type(value).__module__.endswith("bench.declare"):
+            raise Mistake(
+                f"{_shown(file)}: {name} was made by another copy of layerbench; import it as  from layerbench.bench import Layer"
+            )
+
+
+def _facts(layer: Layer, file: Path) -> LayerFacts:
+    text = file.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    about = (ast.get_docstring(tree) or "").partition("\n")[0]
+    return LayerFacts(
+        name=layer.name,
+        about=about,
+        file=_shown(file),
+        line=_line(tree, layer.name),
+        sweep={dimension: tuple(values) for dimension, values in layer.sweep.items()},
+        variants=tuple(VariantFacts(name, variant.compile, variant.devices) for name, variant in layer.variants.items()),
+        absent=dict(layer.absent),
+    )
+
+
+def _line(tree: ast.Module, name: str) -> int:
+    """Where the layer is declared: the call that has its name as a literal argument, else the top of the file."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            literals = [*node.args[:1], *(keyword.value for keyword in node.keywords if keyword.arg == "name")]
+            if any(isinstance(literal, ast.Constant) and literal.value == name for literal in literals):
+                return node.lineno
+    return 1
+
+
+def _shown(path: Path) -> str:
+    """Relative to where the user stands, where that is shorter to read."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

@@ -1,0 +1,115 @@
+"""What the parent and a worker say to each other: plain messages over a socket, and one page of shared memory for where the worker is.
+
+No pickle: a message is a msgspec struct as JSON.  Nothing is measured here.
+"""
+
+import mmap
+import tempfile
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from .record import Environment, LayerFacts, Point, Record
+
+
+class Describe(Struct, frozen=True, tag=True):
+    suite: str
+    threads: int
+
+
+class Measure(Struct, frozen=True, tag=True):
+    """Measure these variants of a point, the reference first.  seconds: for the timed pass; traces: folder, "" for none."""
+
+    point: Point
+    variants: tuple[str, ...]
+    seconds: float
+    traces: str
+
+
+class Prove(Struct, frozen=True, tag=True):
+    """Check variants of a layer by value only, at the layer's own verify_at sizes, under Triton's interpreter."""
+
+    layer: str
+    dtype: str
+    variants: tuple[str, ...]
+
+
+class Described(Struct, frozen=True, tag=True):
+    layers: tuple[LayerFacts, ...]
+    environment: Environment
+
+
+class Finished(Struct, frozen=True, tag=True):
+    records: tuple[Record, ...]
+
+
+class Refused(Struct, frozen=True, tag=True):
+    """A Mistake: one sentence for the user."""
+
+    sentence: str
+
+
+class Broken(Struct, frozen=True, tag=True):
+    """A fault of layerbench itself, with its traceback."""
+
+    traceback: str
+
+
+Request = Describe | Measure | Prove
+Answer = Described | Finished | Refused | Broken
+
+
+def send(connection: Connection, message: Request | Answer) -> None:
+    connection.send_bytes(msgspec.json.encode(message))
+
+
+def receive_request(connection: Connection) -> Request:
+    """Raises EOFError when the parent has closed."""
+    return msgspec.json.decode(connection.recv_bytes(), type=Request)
+
+
+def receive_answer(connection: Connection) -> Answer:
+    """Raises EOFError when the worker is gone."""
+    return msgspec.json.decode(connection.recv_bytes(), type=Answer)
+
+
+class Where(NamedTuple):
+    """The stage and variant that a worker entered last, and when (monotonic seconds)."""
+
+    since: float
+    stage: str
+    variant: str
+
+
+class Place:
+    """A page of memory that both processes map: the worker writes where it is before every block, the parent reads it when it must know.
+
+    Costs about a microsecond, so that it may be written between two timed blocks; a message would wake the parent up each time.
+    """
+
+    SIZE = 512
+
+    def __init__(self, path: str | None = None) -> None:
+        self._file = Path(path).open("r+b") if path else tempfile.NamedTemporaryFile(prefix="layerbench-")  # noqa: SIM115  held open
+        if path is None:
+            self._file.truncate(self.SIZE)
+        self._page = mmap.mmap(self._file.fileno(), self.SIZE)
+        self.path = self._file.name
+
+    def write(self, stage: str, variant: str = "") -> None:
+        text = f"{time.monotonic():.3f}\t{stage}\t{variant}\n".encode()
+        self._page[: len(text)] = text
+
+    def read(self) -> Where:
+        line = self._page[:].partition(b"\n")[0].decode(errors="replace")
+        since, _, rest = line.partition("\t")
+        stage, _, variant = rest.partition("\t")
+        return Where(float(since), stage, variant) if stage else Where(time.monotonic(), "start", "")
+
+    def close(self) -> None:
+        self._page.close()
+        self._file.close()

@@ -1,0 +1,70 @@
+"""Verify variants at a layer's own verify_at sizes, once per dtype and device: odd sizes find what round ones hide.  Nothing is timed."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+
+from . import interpreter, make, verify
+from .declare import Layer
+from .fault import in_words
+from .mistake import Mistake
+from .record import Checked, Failed, Skipped, TensorError
+
+Enter = Callable[[str, str], None]  # (stage, variant): said before each piece of work
+
+
+def sizes(layer: Layer) -> list[dict[str, int]]:
+    """The verify_at sizes, each filled up with the sweep's smallest values."""
+    smallest = {dimension: min(values) for dimension, values in layer.sweep.items()}
+    return [smallest | dict(size) for size in layer.verify_at or ({next(iter(smallest)): 3},)]
+
+
+def prove(layer: Layer, variants: tuple[str, ...], dtype: str, device: str, enter: Enter) -> dict[str, list[TensorError] | Failed]:
+    """Each variant's errors over all verify_at sizes, or why it is not the same layer.  Compiled variants are judged uncompiled here."""
+    errors: dict[str, list[TensorError]] = {variant: [] for variant in variants}
+    failed: dict[str, Failed] = {}
+    for seed, size in enumerate(sizes(layer)):
+        enter("verify", variants[0])
+        truth = verify.truth(layer, size, getattr(torch, dtype), device, seed)
+        for variant in variants:
+            if variant in failed:
+                continue
+            enter("verify", variant)
+            try:
+                module = make.variant_module(layer, variant, size, truth.weights)
+                errors[variant] += verify.judge(make.subject(variant, module, truth.inputs, truth.cotangents), truth)
+            except Exception as error:  # noqa: BLE001  the code is the user's: any exception is a result
+                stage = "declare" if isinstance(error, Mistake) else "verify"
+                failed[variant] = Failed(stage, f"{in_words(error)} (at {shown(size)})")
+    return {variant: failed.get(variant, errors[variant]) for variant in variants}
+
+
+def under_interpreter(layer: Layer, variants: tuple[str, ...], dtype: str, enter: Enter) -> dict[str, Checked | Skipped | Failed]:
+    """Prove variants that need a GPU by Triton's interpreter on the CPU, in the given dtype or, where it is not faithful, in float32."""
+    if reason := interpreter.missing():
+        return dict.fromkeys(variants, Skipped("verify", f"needs a GPU, and cannot be checked without one: {reason}"))
+    judged = dtype if dtype in interpreter.DTYPES else "float32"
+    outcomes: dict[str, Checked | Skipped | Failed] = {}
+    for variant in variants:
+        with interpreter.counted() as launches:
+            result = prove(layer, (variant,), judged, "cpu", enter)[variant]
+        if not launches.count:
+            why = result.reason if isinstance(result, Failed) else "it ran without one"
+            outcomes[variant] = Skipped(
+                "verify", f"needs a GPU; no Triton kernel was launched under the interpreter, so nothing is proved: {why}"
+            )
+        elif isinstance(result, Failed):
+            outcomes[variant] = result
+        else:
+            outcomes[variant] = Checked(verify.worst([result]), _proved(layer, judged, launches.count))
+    return outcomes
+
+
+def _proved(layer: Layer, dtype: str, launches: int) -> str:
+    where = "; ".join(shown(size) for size in sizes(layer))
+    kernels = f"{launches} kernel launch{'es' if launches > 1 else ''}"
+    return f"no GPU here, so not timed; values proved under Triton's interpreter in {dtype}, {kernels}, at {where}"
+
+
+def shown(size: Mapping[str, int]) -> str:
+    return " ".join(f"{dimension}={value}" for dimension, value in size.items())

@@ -1,0 +1,214 @@
+"""The data of a run: frozen types that both sides share.  Raw numbers and words; statistics are derived in stats, formats are report's.
+
+msgspec structs, so that one definition gives the types, the JSON and the messages for a damaged file.
+"""
+
+from msgspec import Struct, field
+
+SCHEMA = 1
+# 1  2026-11: first.
+
+
+class Point(Struct, frozen=True):
+    """The unit of measurement: every variant of a layer at one size, dtype, device and step."""
+
+    layer: str
+    size: dict[str, int]
+    dtype: str  # float32 | bfloat16 | float16
+    device: str  # cpu, cuda, ...
+    step: str  # forward | backward | training
+
+    @property
+    def id(self) -> str:
+        """Stable and human-readable: softmax-forward-cpu-float32-batch8-width1024."""
+        sizes = (f"{dimension}{value}" for dimension, value in self.size.items())
+        return "-".join((self.layer, self.step, self.device, self.dtype, *sizes))
+
+    @property
+    def cell(self) -> str:
+        """The id without the step: points that share it are made, verified and compiled together."""
+        sizes = (f"{dimension}{value}" for dimension, value in self.size.items())
+        return "-".join((self.layer, self.device, self.dtype, *sizes))
+
+
+class VariantFacts(Struct, frozen=True):
+    name: str
+    compile: bool
+    devices: str  # any | cpu | gpu
+
+
+class LayerFacts(Struct, frozen=True):
+    """What a run has to know of a declared layer without importing it."""
+
+    name: str
+    about: str  # first line of the file's docstring
+    file: str
+    line: int
+    sweep: dict[str, tuple[int, ...]]
+    variants: tuple[VariantFacts, ...]  # the first is the reference
+    absent: dict[str, str]  # variant -> why there is none
+
+    @property
+    def reference(self) -> str:
+        return self.variants[0].name
+
+
+class Timing(Struct, frozen=True):
+    """Raw samples.  seconds[i] is the time per call of the i-th sample, a block of `calls_per_sample` calls.
+
+    Sample i of every variant of a point belongs to round i; order[i] is its place in time among all samples of the point.
+    """
+
+    seconds: tuple[float, ...]
+    calls_per_sample: int
+    order: tuple[int, ...]
+    stopped: str  # why sampling ended: precision | budget
+    clock: str  # host: wall time on the host; device: accelerator events
+
+
+class Memory(Struct, frozen=True):
+    """Tensor bytes.  Peaks are above `live_bytes`, what is alive before the call: parameters, buffers and inputs."""
+
+    live_bytes: int
+    saved_bytes: int  # held after forward beyond its outputs: what backward will need
+    peak_forward_bytes: int
+    peak_backward_bytes: int  # reached during backward; counts the outputs and what forward saved
+
+
+class TensorError(Struct, frozen=True):
+    """Largest absolute error of one tensor against the float64 reference, over all seeds; more than `allowed` fails."""
+
+    tensor: str  # output, input 0 grad, weight grad, running_mean, ...
+    error: float
+    allowed: float
+
+
+class Accuracy(Struct, frozen=True):
+    tensors: tuple[TensorError, ...]
+    warnings: tuple[str, ...] = ()  # a check that could not have failed is said here
+
+    @property
+    def slack(self) -> float:
+        """The largest error as a share of what is allowed, over all tensors; 1 is the limit."""
+        return max((t.error / t.allowed if t.allowed else 0.0 for t in self.tensors), default=0.0)
+
+
+class Compiled(Struct, frozen=True):
+    """What torch.compile did.  cold_seconds: the first forward and backward with empty caches."""
+
+    cold_seconds: float
+    graphs: int
+    breaks: tuple[str, ...]
+    recompiles: int
+
+
+class Operator(Struct, frozen=True):
+    """One row of the profiler's table, summed over the profiled calls.  Self time: without the operators called inside."""
+
+    name: str
+    calls: int
+    cpu_seconds: float
+    device_seconds: float
+    allocated_bytes: int
+
+
+class Profile(Struct, frozen=True):
+    """One torch.profiler pass.  Its times include the profiler's own cost: they explain, they do not rank."""
+
+    calls: int  # steps of the variant that were profiled
+    wall_seconds: float  # all of them together, profiler on
+    operators: tuple[Operator, ...]  # most self time first
+    trace: str  # path of the trace file beside the run file; "" when none was written
+
+
+class Measured(Struct, frozen=True, tag="measured"):
+    timing: Timing
+    memory: Memory
+    accuracy: Accuracy
+    profile: Profile
+    compiled: Compiled | None = None  # None: the variant is not compiled
+    warnings: tuple[str, ...] = ()
+
+
+class Checked(Struct, frozen=True, tag="checked"):
+    """Values proved, but not timed here; never with a time."""
+
+    accuracy: Accuracy
+    reason: str
+
+
+class Skipped(Struct, frozen=True, tag="skipped"):
+    stage: str
+    reason: str
+
+
+class Failed(Struct, frozen=True, tag="failed"):
+    stage: str  # make | compile | verify | warm | time | recheck | memory | profile
+    reason: str
+
+
+Outcome = Measured | Checked | Skipped | Failed
+
+
+class Record(Struct, frozen=True):
+    point: Point
+    variant: str
+    outcome: Outcome
+
+    @property
+    def id(self) -> str:
+        return f"{self.point.id}-{self.variant}"
+
+
+class Device(Struct, frozen=True):
+    kind: str  # cpu, cuda, xpu, mps, ...
+    name: str
+    memory_bytes: int
+    dtypes: tuple[str, ...]  # those it computes in
+
+
+class Environment(Struct, frozen=True):
+    """Where the run was taken; everything that may move a number."""
+
+    machine: str  # short key: the same key means that times may be compared
+    cpu: str
+    cores: int
+    memory_bytes: int
+    system: str
+    python: str
+    versions: dict[str, str]  # layerbench, torch, triton, ...
+    devices: tuple[Device, ...]
+    threads: int
+    flags: dict[str, str]  # matmul precision, TF32, governor, ...
+    load: float  # 1-minute load average when the run began
+    commit: str  # "" outside a git repository
+    branch: str
+    dirty: bool
+
+
+class Run(Struct, frozen=True):
+    schema: int
+    name: str
+    started: str  # ISO 8601, UTC
+    seconds: float  # wall time of the whole run
+    command: str
+    suite: str
+    interleaved: bool
+    environment: Environment
+    layers: tuple[LayerFacts, ...]
+    records: tuple[Record, ...]
+    notes: tuple[str, ...] = field(default=())  # what the run itself has to say: interrupted, another run was going on, ...
+
+
+class Change(Struct, frozen=True):
+    """One metric of one variant at one point, new against old.  ratio > 1: the new run is slower or larger."""
+
+    point: Point
+    variant: str
+    metric: str  # seconds | ratio | peak_bytes | saved_bytes | graphs | outcome
+    old: float
+    new: float
+    ratio: float
+    low: float
+    high: float
+    verdict: str  # slower | faster | larger | smaller | same | unclear | missing | failed | new

@@ -1,0 +1,109 @@
+"""One run as one self-contained HTML file: `write` and `render`.
+
+Nothing is measured here, nothing is loaded from the network, and torch is not imported.
+"""
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import msgspec
+import pandas as pd
+
+from .. import frame, summary
+from ..record import Change, Run
+from . import changes as changed
+from . import details, devices, figures, panels, tables, validity, words
+
+HERE = Path(__file__).parent
+BUNDLE = "plotly-basic.min.js"
+KINDS = {"speedup": "Speed-up", "time": "Time", "memory": "Memory", "split": "Forward / backward"}
+
+__all__ = ["render", "write"]
+
+
+def write(run: Run, path: Path, changes: Sequence[Change] = ()) -> Path:
+    """Writes the page to `path`, making its folders; returns `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(render(run, changes), encoding="utf-8", newline="\n")
+    return path
+
+
+def render(run: Run, changes: Sequence[Change] = ()) -> str:
+    """The page as text.  `changes`: this run against a baseline, as `compare` made them."""
+    table = frame.tidy(run)
+    names = panels.names(run)
+    scripts = {"plotly": _read(BUNDLE), "page": _read("page.js"), "sort": _read("sort.js")}
+    sections, charts = _sections(run, table, names)
+    values = {
+        "run": run,
+        "names": names,
+        "styles": {name: figures.style(place) for place, name in enumerate(names)},
+        "kinds": {kind: title for kind, title in KINDS.items() if any(kind == k for k, _ in charts)},
+        "sections": sections,
+        "figures": details.pack({"templates": figures.templates(names), "charts": [figure for _, figure in charts]}),
+        "details": details.pack(details.details(run)),
+        "caps": details.caps(run),
+        "comparison": changed.compare(changes) if changes else None,
+        "css": _read("page.css"),
+        "scripts": scripts,
+        "policy": _policy(scripts.values()),
+        **_first_screen(run, table, changes),
+    }
+    return _environment().get_template("page.html").render(values)
+
+
+def _first_screen(run: Run, table: pd.DataFrame, changes: Sequence[Change]) -> dict[str, Any]:
+    rows = summary.matrix(run, table)
+    headline, rest = words.headline(summary.verdict(run, table))
+    return {
+        "headline": headline,
+        "rest": rest,
+        "strip": validity.strip(run, table, changes),
+        "matrix_names": summary.variants(run),
+        "matrix": tables.matrix(rows, {layer.name: layer.reference for layer in run.layers}),
+        "matrix_notes": tables.matrix_notes(rows),
+        "warnings": tables.warnings(run),
+        "environment": msgspec.json.format(msgspec.json.encode(run.environment), indent=2).decode(),
+    }
+
+
+def _sections(run: Run, table: pd.DataFrame, names: Sequence[str]) -> tuple[list[dict[str, Any]], list[tuple[str, Any]]]:
+    """Per layer what page.html shows, and every chart's (kind, figure) in the order of its number."""
+    places = details.places(run)
+    charts: list[tuple[str, Any]] = []
+    sections = []
+    for layer, parts in panels.by_layer(run, panels.panels(run, table)):
+        shown = []
+        for panel in parts:
+            missing = tables.notes(panel)
+            drawn = []
+            for kind, title, figure in figures.charts(panel, names):
+                drawn.append((kind, title, len(charts)))
+                charts.append((kind, figure))
+            shown.append({"panel": panel, "charts": drawn, "notes": missing, "lines": tables.lines(panel, missing, places)})
+        section = {"layer": layer, "panels": shown, "devices": devices.crossings(parts)}
+        sections.append(section | {"compiled": tables.compiling(parts), "accuracy": tables.accuracy(run, layer)})
+    return sections, charts
+
+
+def _environment() -> jinja2.Environment:
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    made.filters |= {"duration": words.duration, "size": words.size, "bytes": words.count_bytes, "whole": words.whole}
+    made.globals["plural"] = words.plural
+    return made
+
+
+def _read(name: str) -> str:
+    return (HERE / name).read_text(encoding="utf-8")
+
+
+def _policy(scripts: Sequence[str]) -> str:
+    """Nothing may load and only these scripts may run.  Inline styles are allowed because plotly.js sets them."""
+    hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in scripts)
+    return f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"

@@ -1,0 +1,228 @@
+"""What the page's tables say, as plain rows of words.  No markup and no colour here: page.html and page.css own those."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .. import summary
+from ..declare import NOISE_FLOOR
+from ..record import LayerFacts, Record, Run
+from . import words
+from .panels import Panel
+
+WORDS = {
+    "checked": "checked, not timed",
+    "skipped": "skipped",
+    "failed": "failed",
+    "absent": "no variant",
+}
+
+
+@dataclass(frozen=True)
+class MatrixCell:
+    look: str  # the state, and how strong: faster2
+    arrow: str
+    ratio: str
+    span: str
+    note: str  # the tooltip: what the number is over, or why there is none
+    best: bool
+
+
+@dataclass(frozen=True)
+class MatrixRow:
+    layer: str
+    first: bool  # the layer's first row: its name is written once
+    step: str
+    device: str
+    floor: str
+    cells: tuple[MatrixCell, ...]
+
+
+def matrix(rows: Sequence[summary.Row], reference: dict[str, str]) -> list[MatrixRow]:
+    result = []
+    for place, row in enumerate(rows):
+        faster = {name: cell.speedup.ratio for name, cell in row.cells.items() if cell.state == "faster" and cell.speedup}
+        best = max(faster, key=faster.__getitem__) if faster else reference[row.layer]
+        cells = tuple(_cell(cell, name == best and cell.state in ("faster", "reference")) for name, cell in row.cells.items())
+        first = place == 0 or rows[place - 1].layer != row.layer
+        result.append(MatrixRow(row.layer, first, row.step, row.device, words.percent(row.noise_floor), cells))
+    return result
+
+
+def _cell(cell: summary.Cell, best: bool) -> MatrixCell:
+    if cell.speedup is None:
+        word = "1.00" + words.TIMES if cell.state == "reference" else WORDS.get(cell.state, cell.state)
+        return MatrixCell(cell.state, "", word, "reference" if cell.state == "reference" else "", cell.reason, best)
+    note = f"geometric mean over {words.plural(cell.points, 'point')}: {cell.faster} faster, {cell.slower} slower, beyond the noise floor"
+    look = cell.state + (str(strength(cell.speedup.ratio)) if cell.state in ("faster", "slower") else "")
+    full = f"{cell.state}: {note}" + (f". {cell.reason}" if cell.reason else "")
+    return MatrixCell(look, words.ARROWS[cell.state], words.times(cell.speedup.ratio), words.interval(cell.speedup), full, best)
+
+
+def strength(ratio: float) -> int:
+    """How dark the cell is: 1 below 1.25 times, 2 below twice, 3 above; the same for slower."""
+    factor = max(ratio, 1 / ratio)
+    return 1 if factor < 1.25 else 2 if factor < 2 else 3
+
+
+@dataclass(frozen=True)
+class MatrixNote:
+    variant: str
+    layers: tuple[str, ...]
+    reason: str
+
+
+def matrix_notes(rows: Sequence[summary.Row]) -> list[MatrixNote]:
+    """Every reason that must not hide in a tooltip, said once with all the layers it holds for."""
+    said: dict[tuple[str, str], dict[str, None]] = {}
+    for row in rows:
+        for name, cell in row.cells.items():
+            if cell.state != "reference" and cell.reason:
+                text = f"there is no such variant: {cell.reason}" if cell.state == "absent" else cell.reason
+                said.setdefault((name, text), {})[row.layer] = None
+    return [MatrixNote(name, tuple(layers), text) for (name, text), layers in said.items()]
+
+
+@dataclass(frozen=True)
+class Note:
+    """Records of one panel that share a reason for having no number."""
+
+    number: int
+    variant: str
+    outcome: str  # checked | skipped | failed
+    stage: str
+    reason: str
+    where: str
+
+
+def notes(panel: Panel) -> list[Note]:
+    """Why points are missing, failures first."""
+    groups: dict[tuple[str, str, str, str], list[Any]] = {}
+    for row in panel.rows:
+        if row.outcome != "measured":
+            groups.setdefault((row.variant, row.outcome, row.stage, row.reason), []).append(row)
+    order = ("failed", "skipped", "checked")
+    keys = sorted(groups, key=lambda key: order.index(key[1]))
+    return [Note(i, *key, _where(panel, groups[key])) for i, key in enumerate(keys, 1)]
+
+
+def _where(panel: Panel, rows: Sequence[Any]) -> str:
+    steps = {row.step for row in rows}
+    ticks = sorted({row.size[panel.axis] for row in rows})
+    words_ = [] if steps == set(panel.steps) and len(rows) == len(steps) * len(ticks) else [", ".join(s for s in panel.steps if s in steps)]
+    at = f"every {panel.axis}" if ticks == panel.ticks else f"{panel.axis} {', '.join(map(str, ticks))}"
+    return ", ".join([*words_, at])
+
+
+@dataclass(frozen=True)
+class Line:
+    """One record of a panel's table of numbers."""
+
+    point: int  # place in details
+    step: str
+    tick: int
+    variant: str
+    look: str  # the verdict, "reference", or the outcome of what was not measured
+    note: int  # 0: measured
+    word: str
+    numbers: tuple[str, ...]  # time, speed-up, interval, noise floor, saved, peak forward, peak backward, error share
+
+
+def lines(panel: Panel, missing: Sequence[Note], places: dict[str, int]) -> list[Line]:
+    numbers = {(n.variant, n.outcome, n.stage, n.reason): n.number for n in missing}
+    order = {step: place for place, step in enumerate(panel.steps)}
+    rows = sorted(panel.rows, key=lambda row: (order[row.step], row.size[panel.axis]))
+    return [_line(panel, row, numbers, places[row.point]) for row in rows]
+
+
+def _line(panel: Panel, row: Any, numbers: dict[tuple[str, str, str, str], int], place: int) -> Line:
+    tick = row.size[panel.axis]
+    if row.outcome != "measured":
+        note = numbers[row.variant, row.outcome, row.stage, row.reason]
+        return Line(place, row.step, tick, row.variant, row.outcome, note, WORDS[row.outcome], ())
+    is_reference = row.variant == panel.layer.reference
+    word = row.verdict or ("reference" if is_reference else "no ratio: reference not measured")
+    shown = (
+        words.seconds(row.seconds),
+        words.times(row.speedup),
+        words.span(row.speedup_low, row.speedup_high),
+        words.percent(row.noise_floor),
+        words.count_bytes(row.saved_bytes),
+        words.count_bytes(row.peak_forward_bytes),
+        words.count_bytes(row.peak_backward_bytes),
+        words.percent(row.slack),
+    )
+    return Line(place, row.step, tick, row.variant, row.verdict or "reference", 0, f"{words.ARROWS.get(word, '')} {word}".strip(), shown)
+
+
+@dataclass(frozen=True)
+class CompileRow:
+    where: str
+    variant: str
+    cold: str
+    graphs: str
+    breaks: str
+    recompiles: str
+    payback: dict[str, str]  # step -> calls
+
+
+def compiling(parts: Sequence[Panel]) -> list[CompileRow]:
+    """One row per compiled variant and cell (a point without its step), with the pay-back of every step."""
+    groups: dict[tuple[str, str], list[tuple[Panel, Any]]] = {}
+    for panel in parts:
+        for row in panel.rows:
+            if row.cold_seconds is not None:
+                groups.setdefault((_cell_words(row), row.variant), []).append((panel, row))
+    result = []
+    for (where, variant), members in groups.items():
+        row = members[0][1]
+        payback = {r.step: words.calls(summary.payback(r.cold_seconds, r.seconds, r.speedup, r.verdict)) for _, r in members if r.verdict}
+        counts = (words.whole(value) for value in (row.graphs, row.breaks, row.recompiles))
+        result.append(CompileRow(where, variant, words.seconds(row.cold_seconds), *counts, payback))
+    return result
+
+
+def _cell_words(row: Any) -> str:
+    return f"{row.device}, {row.dtype}, {words.size(row.size)}"
+
+
+@dataclass(frozen=True)
+class AccuracyRow:
+    variant: str
+    tensor: str
+    error: str
+    allowed: str
+    share: str
+    where: str
+    over: bool
+
+
+def accuracy(run: Run, layer: LayerFacts) -> list[AccuracyRow]:
+    """Per variant and tensor the place where the error comes closest to what is allowed."""
+    worst: dict[tuple[str, str], tuple[float, Any, Record]] = {}
+    for record in run.records:
+        ours = record.point.layer == layer.name and record.variant != NOISE_FLOOR
+        if not ours or not hasattr(record.outcome, "accuracy"):
+            continue
+        for tensor in record.outcome.accuracy.tensors:
+            share = tensor.error / tensor.allowed if tensor.allowed else 0.0
+            key = (record.variant, tensor.tensor)
+            if key not in worst or share > worst[key][0]:
+                worst[key] = (share, tensor, record)
+    return [
+        AccuracyRow(variant, name, words.error(t.error), words.error(t.allowed), words.percent(share), record.point.id, share > 1)
+        for (variant, name), (share, t, record) in worst.items()
+    ]
+
+
+def warnings(run: Run) -> list[tuple[str, str]]:
+    """(what was said, where) of every warning in the records, each said once."""
+    said: dict[str, list[str]] = {}
+    for record in run.records:
+        found = (
+            *getattr(record.outcome, "warnings", ()),
+            *(record.outcome.accuracy.warnings if hasattr(record.outcome, "accuracy") else ()),
+        )
+        for text in dict.fromkeys(found):
+            said.setdefault(text, []).append(record.id)
+    return [(text, where[0] + (f" and {words.whole(len(where) - 1)} more" if len(where) > 1 else "")) for text, where in said.items()]

@@ -1,0 +1,141 @@
+"""Numbers and commands as a person reads them.  Formatting only: no statistics, no layout.
+
+What was not measured is None or NaN and becomes the empty string here; a zero is always a measured zero.
+"""
+
+import math
+import re
+import shlex
+
+from ..record import Point, Run
+from ..stats import Interval
+
+DEFAULT_SUITE = "layerbench.layers"
+TIMES = "\u00d7"
+ARROWS = {"faster": "▲", "slower": "▼", "same": "=", "unclear": "?"}
+GOOD = frozenset({"faster", "smaller"})
+BAD = frozenset({"slower", "larger", "missing", "failed"})
+
+_TIME = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
+_BYTES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B"))
+
+
+def known(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def three(value: float) -> str:
+    """Three significant digits without an exponent: 1.23, 12.3, 123, 1230."""
+    rounded = float(f"{value:.3g}")
+    if rounded == 0:
+        return "0"
+    return f"{rounded:.{max(0, 2 - math.floor(math.log10(abs(rounded))))}f}"
+
+
+def _scaled(value: float, units: tuple[tuple[float, str], ...]) -> str:
+    for scale, unit in units:
+        if abs(value) >= 0.9995 * scale:
+            return f"{three(value / scale)} {unit}"
+    scale, unit = units[-1]
+    return f"{three(value / scale)} {unit}"
+
+
+def seconds(value: float | None) -> str:
+    return _scaled(value, _TIME) if known(value) else ""
+
+
+def count_bytes(value: float | None) -> str:
+    """Decimal units: 1 kB is 1000 B.  Below 1 kB the exact count."""
+    if not known(value):
+        return ""
+    return f"{value:.0f} B" if abs(value) < 1000 else _scaled(value, _BYTES)
+
+
+def ratio(value: float | None) -> str:
+    """Two decimals, for the noise floor is never below 1 %; fewer where the number is large, more where it is small."""
+    if not known(value):
+        return ""
+    if value < 0.0995:
+        return f"{value:.2g}"
+    return f"{value:.2f}" if value < 9.995 else f"{value:.1f}" if value < 99.95 else f"{value:.0f}"
+
+
+def times(value: float | None) -> str:
+    return ratio(value) + TIMES if known(value) else ""
+
+
+def whole_tick(text: str) -> str:
+    """A round place on an axis without its trailing zeros: 30 ms for 30.0 ms."""
+    return re.sub(r"\.0+(?=\D)|(?<=\.\d)0+(?=\D)", "", text)
+
+
+def span(low: float | None, high: float | None) -> str:
+    """An interval: 1.31-1.55 with a dash; said to be unknown where one sample cannot give one."""
+    if low is None or high is None or math.isnan(low) or math.isnan(high):
+        return ""
+    return f"{ratio(low)}–{ratio(high)}" if low > 0 and math.isfinite(high) else "unknown"
+
+
+def interval(value: Interval) -> str:
+    return span(value.low, value.high)
+
+
+def percent(value: float | None) -> str:
+    if not known(value):
+        return ""
+    return f"{100 * value:.1f}\u00a0%" if abs(value) < 0.0995 else f"{100 * value:.0f}\u00a0%"
+
+
+def whole(value: float | None) -> str:
+    """A count, with a thin space between thousands."""
+    return f"{value:,.0f}".replace(",", "\u202f") if known(value) else ""
+
+
+def calls(value: float) -> str:
+    """Calls until something has paid for itself: two significant digits, or never."""
+    if math.isinf(value):
+        return "never"
+    return whole(round(value, -max(0, math.floor(math.log10(value)) - 1))) if value >= 1 else "1"
+
+
+def error(value: float | None) -> str:
+    """An absolute error: two significant digits are all that it has."""
+    if not known(value):
+        return ""
+    return "0" if value == 0 else re.sub(r"e(-?)\+?0*(?=\d)", r"e\1", f"{value:.1e}")
+
+
+def duration(value: float) -> str:
+    """The length of a run: 42 s, 5 min 12 s, 2 h 5 min."""
+    if value < 60:
+        return f"{value:.0f} s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def size(point_size: dict[str, int]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in point_size.items())
+
+
+def headline(verdict: str) -> tuple[list[str], str]:
+    """The verdict cut into who wins on each device, and the rest.  Numbers do not break across lines."""
+    text = re.sub(r"(?<=\d) (?=\d{3}\b)", "\u202f", verdict).replace("n = ", "n\u00a0=\u00a0")
+    sentences = [f"{sentence.rstrip('.')}." for sentence in text.split(". ")]
+    first = [sentence for sentence in sentences if " wins " in sentence or sentence.startswith("Nothing ")]
+    return first, " ".join(sentence for sentence in sentences if sentence not in first)
+
+
+def plural(number: int, noun: str) -> str:
+    return f"{whole(number)} {noun}{'' if number == 1 else 's'}"
+
+
+def command(run: Run, point: Point) -> str:
+    """What to type to measure one point again, whatever the sweep in the file says."""
+    words = ["layerbench", "run"]
+    if run.suite and run.suite != DEFAULT_SUITE:
+        words += ["--suite", run.suite]
+    words += ["-k", point.id]
+    for name, value in point.size.items():
+        words += ["--set", f"{name}={value}"]
+    words += ["--dtype", point.dtype, "--device", point.device, "--step", point.step]
+    return shlex.join(words)

@@ -1,0 +1,72 @@
+"""What a worker knows: the mounted suite, the layers' proofs, and the cell in hand.  Answers requests in the process it lives in."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from . import compiling, environment, mount
+from .cell import Cell
+from .clock import Clock, clock_for
+from .declare import Layer
+from .measure import Limit
+from .protocol import Answer, Describe, Described, Finished, Measure, Prove
+from .prove import Enter, prove, under_interpreter
+from .record import Failed, Point, Record, TensorError
+
+
+class Session:
+    """Answers one request after the other.  `clock` makes the clock for a device; tests give a fake one."""
+
+    def __init__(self, enter: Enter, clock: Callable[[str], Clock] = clock_for) -> None:
+        self._enter = enter
+        self._clock = clock
+        self._layers: dict[str, Layer] = {}
+        self._proofs: dict[tuple[str, str, str], dict[str, list[TensorError] | Failed]] = {}
+        self._cell: tuple[str, tuple[str, ...], Cell] | None = None
+        self._compiler_is_warm = False
+
+    def answer(self, request: Describe | Measure | Prove) -> Answer:
+        if isinstance(request, Describe):
+            return self._describe(request)
+        if isinstance(request, Prove):
+            outcomes = under_interpreter(self._layers[request.layer], request.variants, request.dtype, self._enter)
+            point = Point(request.layer, {}, request.dtype, "cpu", "")
+            return Finished(tuple(Record(point, variant, outcome) for variant, outcome in outcomes.items()))
+        return self._measure(request)
+
+    def _describe(self, request: Describe) -> Described:
+        self._enter("import", "")
+        environment.set_threads(request.threads)
+        declared = mount.mount(request.suite)
+        self._layers = {each.layer.name: each.layer for each in declared}
+        seen = environment.look(mount.locate(request.suite).parent)
+        return Described(tuple(each.facts for each in declared), seen)
+
+    def _measure(self, request: Measure) -> Finished:
+        point = request.point
+        cell = self._cell_of(request)
+        traces = Path(request.traces) / point.id if request.traces else None
+        outcomes = cell.measure(point.step, self._clock(point.device), Limit(request.seconds), traces)
+        return Finished(tuple(Record(point, variant, outcome) for variant, outcome in outcomes.items()))
+
+    def _cell_of(self, request: Measure) -> Cell:
+        """The cell of the point: made anew unless the last point had the same but for its step."""
+        point = request.point
+        if self._cell and self._cell[:2] == (point.cell, request.variants):
+            return self._cell[2]
+        self._cell = None  # its memory goes before the next one's comes
+        layer = self._layers[point.layer]
+        if any(layer.variants[name].compile for name in request.variants) and not self._compiler_is_warm:
+            self._enter("start the compiler", "")
+            if not compiling.missing_compiler():
+                compiling.warm_up_compiler()
+            self._compiler_is_warm = True
+        cell = Cell(layer, point, request.variants, self._proofs_of(layer, request), self._enter)
+        self._cell = (point.cell, request.variants, cell)
+        return cell
+
+    def _proofs_of(self, layer: Layer, request: Measure) -> dict[str, list[TensorError] | Failed]:
+        key = (layer.name, request.point.dtype, request.point.device)
+        known = self._proofs.setdefault(key, {})
+        if new := tuple(name for name in request.variants if name not in known):
+            known |= prove(layer, new, request.point.dtype, request.point.device, self._enter)
+        return {name: known[name] for name in request.variants}

@@ -1,0 +1,80 @@
+"""Statistics of samples: pure functions on plain numbers.  Nothing here knows a layer, a clock or a file."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import stdtrit
+
+MINIMUM_FLOOR = 0.01  # two instances of one module in one process differ by about this much
+MAXIMUM_SAME = 0.10  # inside a wider noise floor, nothing is called the same
+TRIM = 0.15  # of the rounds on each side stay out of the mean: bursts of other work on the machine
+LEVEL = 0.95
+
+
+class Interval(NamedTuple):
+    """A ratio and its confidence interval."""
+
+    ratio: float
+    low: float
+    high: float
+
+    @property
+    def half_width(self) -> float:
+        """Relative half width, from the logarithms."""
+        return math.sqrt(self.high / self.low) - 1
+
+
+def speedup(reference: Sequence[float], variant: Sequence[float]) -> Interval:
+    """How many times faster `variant` is than `reference`: > 1 is faster.
+
+    Sample i of both must come from one round, so that slow drift of the machine cancels.  The estimate is the mean of
+    log(reference[i] / variant[i]) without the highest and the lowest 15 %.  Its variance is that of the winsorised logs
+    (Yuen, Biometrika 61, 1974), taken at frequency zero, since neighbouring rounds are not independent: the mean square of
+    their projections on the first B = 0.4 n^(2/3) cosines, which gives Student's t with B degrees of freedom (Lazarus, Lewis,
+    Stock & Watson, J. Business & Economic Statistics 36, 2018).  Fewer than two rounds give an interval without end.
+    """
+    logs = np.log(np.asarray(reference, float)) - np.log(np.asarray(variant, float))
+    n = logs.size
+    if n < 2:
+        return Interval(float(np.exp(logs.mean())), 0.0, math.inf)
+    cut = int(TRIM * n)
+    kept = np.sort(logs)[cut : n - cut]
+    terms = min(n - 1, max(2, round(0.4 * n ** (2 / 3))))
+    cosines = np.cos(np.pi * np.outer(np.arange(1, terms + 1), (np.arange(n) + 0.5) / n))
+    variance = 2 / n * np.mean((cosines @ np.clip(logs, kept[0], kept[-1])) ** 2)
+    error = math.sqrt(variance * (n - 1) / (kept.size * (kept.size - 1)))
+    half = stdtrit(terms, 0.5 + LEVEL / 2) * error
+    middle = kept.mean()
+    return Interval(float(np.exp(middle)), float(np.exp(middle - half)), float(np.exp(middle + half)))
+
+
+def noise_floor(again: Interval) -> float:
+    """The relative difference that a second copy of the reference shows at most, never below 1 %."""
+    return max(MINIMUM_FLOOR, again.high - 1, 1 / again.low - 1)
+
+
+def verdict(interval: Interval, floor: float) -> str:
+    """faster | slower: the whole interval lies beyond the noise floor.  same: all of it inside.  unclear: otherwise.
+
+    A floor above 10 % says that the machine was too noisy to call anything the same: inside it is unclear too.
+    """
+    if interval.low > 1 + floor:
+        return "faster"
+    if interval.high < 1 / (1 + floor):
+        return "slower"
+    if floor <= MAXIMUM_SAME and interval.low >= 1 / (1 + floor) and interval.high <= 1 + floor:
+        return "same"
+    return "unclear"
+
+
+def geometric_mean(intervals: Sequence[Interval]) -> Interval:
+    """Geometric mean of ratios with its interval, taking the errors of the ratios as independent."""
+    if not intervals:
+        raise ValueError("the geometric mean of no ratio is undefined")
+    logs = [math.log(i.ratio) for i in intervals]
+    halves = [(math.log(i.high) - math.log(i.low)) / 2 if i.low > 0 and math.isfinite(i.high) else math.inf for i in intervals]
+    middle = sum(logs) / len(logs)
+    half = math.sqrt(sum(h * h for h in halves)) / len(logs)
+    return Interval(math.exp(middle), math.exp(middle - half), math.exp(middle + half) if math.isfinite(half) else math.inf)

@@ -1,0 +1,206 @@
+"""Run files: valid pytest-benchmark JSON with our records under one extra key; and the journal that survives a killed run.
+
+The raw samples stand once, in benchmarks[i].stats.data, as seconds per call; a record refers to its benchmark by number.
+"""
+
+import json
+import os
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import msgspec
+import numpy as np
+
+from . import frame
+from .mistake import Mistake
+from .record import SCHEMA, Measured, Record, Run
+
+KEY = "layerbench"
+PYTEST_BENCHMARK = "5.3.1"  # whose format this is
+
+T = TypeVar("T")
+
+
+def write(run: Run, path: Path) -> None:
+    """Write a run file: to a new file beside it first, so that a crash leaves the old one or the new one.  Raises Mistake if it cannot."""
+    guarded(lambda: _write(json.dumps(_document(run), indent=1, allow_nan=False), path), path.parent)
+
+
+def _write(text: str, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def guarded(write: Callable[[], T], folder: Path) -> T:
+    """Do what writes below a folder.  Raises Mistake with the system's reason where it cannot."""
+    try:
+        return write()
+    except OSError as error:
+        raise Mistake(f"cannot write in {folder}/: {error.strerror}; mend that, or give another folder with --out") from error
+
+
+def read(path: Path) -> Run:
+    """Read a run file.  Raises Mistake where it is missing, cut short, not ours, or of a newer schema."""
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise Mistake(f"cannot read {path}: {error.strerror}; give the path of a run file, as results/NAME.json") from error
+    try:
+        document = msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise Mistake(f"{path}: not a whole JSON file ({error}); if its run was cut short, run again") from error
+    if not isinstance(document, dict) or not isinstance(document.get(KEY), dict):
+        raise Mistake(f"{path}: not a run of layerbench: the key {KEY!r} is missing; give a file that `layerbench run` wrote")
+    ours = document[KEY]
+    schema = ours.get("schema")
+    if not isinstance(schema, int) or schema > SCHEMA:
+        raise Mistake(f"{path}: its schema is {schema}, this layerbench reads up to {SCHEMA}; type  pip install --upgrade layerbench")
+    try:
+        for record in ours["records"]:
+            timing = record["outcome"].get("timing")
+            if timing is not None:
+                timing["seconds"] = document["benchmarks"][timing.pop("benchmark")]["stats"]["data"]
+        return msgspec.convert(ours, Run)
+    except (msgspec.ValidationError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise Mistake(f"{path}: damaged: {type(error).__name__}: {error}; take it from a backup, or run again") from error
+
+
+def newest(folder: Path) -> Path:
+    """The run file written last in a folder.  Raises Mistake where there is none."""
+    files = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime)
+    if not files:
+        raise Mistake(f"no run file in {folder}/; type  layerbench run  first, or give the path of a run file")
+    return files[-1]
+
+
+class Journal:
+    """Finished records, a line of JSON each, synced to the disk as they come.  Removed when the run file is whole."""
+
+    def __init__(self, path: Path, header: Run) -> None:
+        """Its first line is the run without records.  Raises Mistake where the folder cannot be written, before anything is measured."""
+        self.path = path
+        self._file = guarded(lambda: self._open(path), path.parent)
+        self._write(header)
+
+    @staticmethod
+    def _open(path: Path) -> BinaryIO:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("ab")
+
+    def append(self, records: Sequence[Record]) -> None:
+        self._write(*records)
+
+    def _write(self, *lines: Run | Record) -> None:
+        for line in lines:
+            self._file.write(msgspec.json.encode(line) + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def remove(self) -> None:
+        self._file.close()
+        self.path.unlink(missing_ok=True)
+
+
+def finish(header: Run, seconds: float, records: Sequence[Record], notes: tuple[str, ...], path: Path, journal: Journal) -> Run:
+    """Write the run file, then remove the journal.  Raises Mistake if it cannot; then the journal still has every record."""
+    run = msgspec.structs.replace(header, seconds=seconds, records=tuple(records), notes=notes)
+    try:
+        write(run, path)
+    except Mistake as mistake:
+        raise Mistake(f"{mistake}; what was measured is in {journal.path}") from mistake
+    journal.remove()
+    return run
+
+
+def _document(run: Run) -> dict[str, Any]:
+    table = frame.tidy(run).set_index("id")
+    benchmarks: list[dict[str, Any]] = []
+    records = []
+    for record in run.records:
+        plain = msgspec.to_builtins(record)
+        if isinstance(record.outcome, Measured):
+            plain["outcome"]["timing"]["benchmark"] = len(benchmarks)
+            del plain["outcome"]["timing"]["seconds"]
+            benchmarks.append(_benchmark(record, record.outcome, table.loc[record.id].to_dict()))
+        records.append(plain)
+    environment = run.environment
+    return {
+        "machine_info": {
+            "node": environment.machine,
+            "machine": environment.system,
+            "system": environment.system.partition(" ")[0],
+            "release": environment.system.partition(" ")[2],
+            "python_version": environment.python,
+            "cpu": {"brand_raw": environment.cpu, "count": environment.cores},
+        },
+        "commit_info": {
+            "id": environment.commit or "unversioned",
+            "time": None,
+            "author_time": None,
+            "dirty": environment.dirty,
+            "project": "layerbench",
+            "branch": environment.branch or "(unknown)",
+        },
+        "benchmarks": benchmarks,
+        "datetime": run.started,
+        "version": PYTEST_BENCHMARK,
+        KEY: msgspec.to_builtins(msgspec.structs.replace(run, records=())) | {"records": records},
+    }
+
+
+def _benchmark(record: Record, outcome: Measured, row: dict[str, Any]) -> dict[str, Any]:
+    point = record.point
+    extra = {name: row[name] for name in ("speedup", "speedup_low", "speedup_high", "noise_floor") if row[name] == row[name]}
+    return {
+        "group": point.id,
+        "name": record.id,
+        "fullname": f"{point.layer}::{record.id}",
+        "params": {"variant": record.variant, "step": point.step, "device": point.device, "dtype": point.dtype, **point.size},
+        "param": record.id,
+        "extra_info": extra | {"verdict": row["verdict"]} if extra else {},
+        "options": {
+            "disable_gc": True,
+            "timer": f"layerbench {outcome.timing.clock} clock",
+            "min_rounds": len(outcome.timing.seconds),
+            "max_time": 0,
+            "min_time": 0,
+            "warmup": True,
+        },
+        "stats": _stats(outcome.timing.seconds, outcome.timing.calls_per_sample),
+    }
+
+
+def _stats(seconds: Sequence[float], calls_per_sample: int) -> dict[str, Any]:
+    """pytest-benchmark's statistics of the samples, by its definitions; `data` holds the samples themselves."""
+    data = sorted(seconds)
+    q1, median, q3 = (float(q) for q in np.quantile(data, (0.25, 0.5, 0.75)))
+    mean, deviation, iqr = statistics.fmean(data), statistics.stdev(data) if len(data) > 1 else 0.0, q3 - q1
+    inside = [x for x in data if q1 - 1.5 * iqr <= x <= q3 + 1.5 * iqr]
+    far = sum(abs(x - mean) > deviation for x in data)
+    return {
+        "min": data[0],
+        "max": data[-1],
+        "mean": mean,
+        "stddev": deviation,
+        "rounds": len(data),
+        "median": median,
+        "iqr": iqr,
+        "q1": q1,
+        "q3": q3,
+        "iqr_outliers": len(data) - len(inside),
+        "stddev_outliers": far,
+        "outliers": f"{far};{len(data) - len(inside)}",
+        "ld15iqr": inside[0],
+        "hd15iqr": inside[-1],
+        "ops": 1 / mean,
+        "total": sum(data),
+        "data": list(seconds),
+        "iterations": calls_per_sample,
+    }

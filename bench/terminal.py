@@ -1,0 +1,141 @@
+"""What a run looks like in a terminal: progress while it goes on, then the verdict sentence and the win matrix.  Same words as the page."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from . import summary
+from .record import Change, Failed, LayerFacts, Run, Skipped
+from .summary import Cell
+
+ARROWS = {"faster": "▲", "slower": "▼", "same": "=", "unclear": "?"}
+STYLES = {"faster": "bold cyan", "slower": "yellow", "same": "dim", "unclear": "dim", "failed": "bold red"}
+
+
+class Watch:
+    """Progress on a terminal; nothing at all elsewhere, so that logs stay readable."""
+
+    def __init__(self, progress: Progress | None, points: int) -> None:
+        self._progress = progress
+        self._task = progress.add_task("start", total=points) if progress else None
+        self._point = ""
+
+    def waiting(self, stage: str, variant: str) -> None:
+        """Called a few times a second with where the worker is."""
+        if self._progress and self._task is not None:
+            self._progress.update(self._task, description=escape(" ".join(part for part in (self._point, stage, variant) if part)))
+
+    def begin(self, point: str) -> None:
+        self._point = point
+
+    def done(self) -> None:
+        if self._progress and self._task is not None:
+            self._progress.advance(self._task)
+
+
+@contextmanager
+def watching(console: Console, points: int) -> Iterator[Watch]:
+    if not console.is_terminal:
+        yield Watch(None, points)
+        return
+    columns = (
+        MofNCompleteColumn(),
+        BarColumn(20),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        yield Watch(progress, points)
+
+
+def print_run(console: Console, run: Run, table: pd.DataFrame) -> None:
+    """Verdict sentence, what failed, the win matrix, and how to read it."""
+    console.print(escape(summary.verdict(run, table)), style="bold", highlight=False)
+    for note in run.notes:
+        console.print(f"note: {escape(note)}", highlight=False)
+    console.print(_matrix(run, table))
+    console.print(_legend(table), style="dim", highlight=False)
+    for line in reasons(run):
+        console.print(escape(line), highlight=False)
+
+
+def reasons(run: Run) -> list[str]:
+    """One line per distinct reason why something has no number, failures first."""
+    grouped: dict[tuple[str, str, str, str], int] = {}
+    for record in run.records:
+        outcome = record.outcome
+        if isinstance(outcome, Failed | Skipped):
+            word = "FAILED" if isinstance(outcome, Failed) else "skipped"
+            key = (word, f"{record.point.layer} {record.variant}", outcome.stage, outcome.reason)
+            grouped[key] = grouped.get(key, 0) + 1
+    lines = sorted(grouped.items(), key=lambda item: item[0][0] != "FAILED")
+    return [f"{word} {name}, {count} point{'s' if count > 1 else ''}, at {stage}: {why}" for (word, name, stage, why), count in lines]
+
+
+def print_changes(console: Console, changes: Sequence[Change], differences: Sequence[str]) -> None:
+    """What moved, the rest as a count."""
+    moved = [change for change in changes if change.verdict not in ("same", "unclear")]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name, justify in (("point", "left"), ("variant", "left"), ("what", "left"), ("old", "right"), ("new", "right"), ("ratio", "right")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]  # rich types it as a literal
+    table.add_column("verdict")
+    for change in moved:
+        shown = "" if change.ratio != change.ratio else f"{change.ratio:.3f} ({change.low:.3f}-{change.high:.3f})"
+        numbers = ["" if value != value else f"{value:.4g}" for value in (change.old, change.new)]
+        table.add_row(change.point.id, change.variant, change.metric, *numbers, shown, change.verdict)
+    for difference in differences:
+        console.print(f"environment differs: {escape(difference)}", highlight=False)
+    if moved:
+        console.print(table)
+    unclear = sum(change.verdict == "unclear" for change in changes)
+    console.print(f"{len(moved)} changed, {len(changes) - len(moved) - unclear} the same, {unclear} unclear.", highlight=False)
+
+
+def print_layers(console: Console, layers: Sequence[LayerFacts]) -> None:
+    """`layerbench list`."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("layer", "variants", "sweep", "file"):
+        table.add_column(name, overflow="fold")
+    for layer in layers:
+        sweep = " ".join(f"{dimension}={','.join(map(str, values))}" for dimension, values in layer.sweep.items())
+        names = [variant.name for variant in layer.variants]
+        table.add_row(layer.name, ", ".join(names), sweep, f"{layer.file}:{layer.line}")
+    console.print(table)
+
+
+def _matrix(run: Run, table: pd.DataFrame) -> Table:
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("layer", "step", "device"):
+        shown.add_column(name, no_wrap=True)
+    names = summary.variants(run)
+    for name in names:
+        shown.add_column(name, justify="right", no_wrap=True)
+    shown.add_column("noise floor", justify="right")
+    for row in summary.matrix(run, table):
+        floor = "" if row.noise_floor is None else f"{row.noise_floor:.1%}"
+        shown.add_row(row.layer, row.step, row.device, *(_cell(row.cells[name]) for name in names), floor)
+    return shown
+
+
+def _cell(cell: Cell) -> str:
+    style = STYLES.get(cell.state)
+    text = (
+        cell.state
+        if cell.speedup is None
+        else f"{cell.speedup.ratio:.2f}x ({cell.speedup.low:.2f}-{cell.speedup.high:.2f}) {ARROWS[cell.state]}"
+    )
+    return f"[{style}]{text}[/]" if style else text
+
+
+def _legend(table: pd.DataFrame) -> str:
+    words = "Times faster than the reference, geometric mean over the sizes, 95 % interval: ▲ faster, ▼ slower, = same, ? unclear."
+    if (table.outcome == "checked").any():
+        words += " checked: values proved without a GPU, so no time."
+    return words

@@ -1,0 +1,203 @@
+"""Is a variant the same layer?  Outputs, gradients of inputs and parameters, and buffers, against the reference in float64.
+
+Method: every variant runs on the same numbers as the reference.  Per tensor the largest absolute error against float64 may be
+the largest of twice the reference's own error in that dtype, 4 ulp of the tensor's largest value, and 2^-18 of it.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from . import make
+from .declare import Layer, Size
+from .make import Subject, tensors
+from .record import Accuracy, TensorError
+
+ULPS = 4  # of the tensor's largest value, in the dtype of the point
+ROUNDING = 2.0**-18  # of the tensor's largest value, in every dtype: 32 ulp of float32.  A plainly written softmax is 18 ulp off in its
+# input gradient, where the stock one rounds but once; nobody would call it another layer
+PERTURBATION_ULPS = 64  # an output this far off must be rejected, else the check says that it is weak
+
+
+class Mismatch(Exception):
+    """A variant is not the same layer.  Carries the tensor's name and what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Values:
+    """All that one forward and one backward leave behind."""
+
+    outputs: dict[str, Tensor]
+    gradients: dict[str, Tensor]
+    state: dict[str, Tensor]
+
+    def all(self) -> dict[str, Tensor]:
+        return self.outputs | self.gradients | self.state
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What a variant is judged against, for one seed and size."""
+
+    size: Size
+    seed: int
+    weights: nn.Module  # the reference, with the weights that every variant gets
+    inputs: tuple[Tensor, ...]  # as drawn
+    cotangents: tuple[Tensor | None, ...]
+    exact: Values  # the reference in float64
+    own: Values  # the reference in the dtype of the point
+
+
+def truth(layer: Layer, size: Size, dtype: torch.dtype, device: str, seed: int) -> Truth:
+    """Run the reference in float64 and in dtype on the numbers of a seed."""
+    weights = make.reference(layer, size, dtype, device, seed)
+    inputs = make.draw(layer.inputs, size, dtype, device, seed)
+    cotangents = make.cotangents(make.probe(weights, inputs), seed)
+    exact = observe(make.in_float64(weights, inputs, cotangents, layer, size), seed)
+    own = observe(make.subject(next(iter(layer.variants)), weights, inputs, cotangents), seed)
+    return Truth(size, seed, weights, inputs, cotangents, exact, own)
+
+
+def observe(subject: Subject, seed: int) -> Values:
+    """Run forward and backward once and copy what came out.  The module's parameters and buffers are put back afterwards."""
+    before = _state(subject)
+    subject.clear_gradients()
+    torch.manual_seed(seed)
+    output = subject.forward()
+    outputs = {name: tensor.detach().clone() for name, tensor in tensors(output).items()}
+    if any(g is not None for g in subject.cotangents):
+        if len(outputs) != len(subject.cotangents):
+            raise Mismatch(f"output: {len(outputs)} tensors where the reference returns {len(subject.cotangents)}")
+        _check_shapes(outputs, subject.cotangents)
+        if not any(tensor.requires_grad for tensor in tensors(output).values()):
+            raise Mismatch("output: no gradient flows through it; return tensors that depend on the inputs by differentiable operations")
+        subject.backward(output)
+    gradients = {f"{name} grad": leaf.grad.detach().clone() for name, leaf in subject.leaves() if leaf.grad is not None}
+    after = {f"{name} after": tensor for name, tensor in _state(subject).items() if not torch.equal(tensor, before[name])}
+    subject.clear_gradients()
+    with torch.no_grad():
+        for name, tensor in subject.module.state_dict().items():
+            tensor.copy_(before[name])
+    return Values(outputs, gradients, after)
+
+
+def _state(subject: Subject) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in subject.module.state_dict().items()}
+
+
+def _check_shapes(outputs: Mapping[str, Tensor], cotangents: Sequence[Tensor | None]) -> None:
+    for (name, tensor), cotangent in zip(outputs.items(), cotangents, strict=True):
+        if cotangent is not None and tensor.shape != cotangent.shape:
+            raise Mismatch(f"{name}: its shape is {tuple(tensor.shape)}, the reference's {tuple(cotangent.shape)}")
+
+
+def judge(subject: Subject, truth: Truth) -> list[TensorError]:
+    """Errors per tensor of a subject that holds the truth's weights and inputs.
+
+    Raises Mismatch at the first tensor that is missing, misshapen, not finite where the reference is, too far off, or changed in place.
+    """
+    try:
+        seen = observe(subject, truth.seed)
+    except RuntimeError as error:
+        if "in-place operation" in str(error) or "inplace operation" in str(error):
+            with torch.no_grad():  # autograd forbade it; without autograd it can be seen which tensor it was
+                subject.forward()
+            _check_untouched(subject, truth)
+            _check_parameters(subject, truth)
+        raise
+    _check_untouched(subject, truth)
+    found, exact, own = seen.all(), truth.exact.all(), truth.own.all()
+    eps = max((torch.finfo(tensor.dtype).eps for tensor in truth.own.outputs.values() if tensor.is_floating_point()), default=0.0)
+    errors = [_error(name, found.get(name), exact[name], own[name], eps) for name in exact]
+    if extra := [name for name in found if name not in exact]:
+        raise Mismatch(f"{extra[0]}: the reference has none, or leaves it as it is")
+    return errors
+
+
+def _check_untouched(subject: Subject, truth: Truth) -> None:
+    for index, (now, then) in enumerate(zip(subject.inputs, truth.inputs, strict=True)):
+        if not torch.equal(now.detach(), then):
+            raise Mismatch(f"input {index}: changed in place; compute on a copy")
+
+
+def _check_parameters(subject: Subject, truth: Truth) -> None:
+    drawn = truth.weights.state_dict()
+    for name, parameter in subject.module.named_parameters():
+        if not torch.equal(parameter.detach(), drawn[name]):
+            raise Mismatch(f"{name}: changed in place by a call; the reference leaves it as it is")
+
+
+def _error(name: str, found: Tensor | None, exact: Tensor, own: Tensor, eps: float) -> TensorError:
+    if found is None:
+        raise Mismatch(f"{name}: missing; the reference has it")
+    if found.shape != exact.shape:
+        raise Mismatch(f"{name}: its shape is {tuple(found.shape)}, the reference's {tuple(exact.shape)}")
+    if found.dtype != own.dtype:
+        raise Mismatch(f"{name}: its dtype is {found.dtype}, the reference's {own.dtype}")
+    error = TensorError(name, _distance(name, found, exact), _allowed(exact, own, eps))
+    if not error.error <= error.allowed:
+        raise Mismatch(f"{name}: off by {error.error:.2g}, allowed {error.allowed:.2g}")
+    return error
+
+
+def _distance(name: str, found: Tensor, exact: Tensor) -> float:
+    """Largest absolute difference.  Infinities and NaN must stand where the exact tensor has them (or is beyond the dtype's range)."""
+    wide = found.to(exact.device, exact.dtype)
+    if not wide.numel():
+        return 0.0
+    if not wide.is_floating_point():
+        return float((wide != exact).sum())
+    same = (wide == exact) | (wide.isnan() & exact.isnan())
+    overflow = wide.isinf() & (exact.abs() > torch.finfo(found.dtype).max) & (wide.sign() == exact.sign())
+    odd = ~(wide.isfinite() | same | overflow)
+    if odd.any():
+        what = "NaN" if wide[odd].isnan().any() else "infinity"
+        raise Mismatch(f"{name}: {what} in {int(odd.sum())} of {wide.numel()} places where the reference has numbers")
+    if (exact.isfinite().logical_not() & ~same).any():
+        raise Mismatch(f"{name}: a number where the reference has NaN or infinity")
+    return float(torch.where(same | overflow, 0.0, (wide - exact).abs()).max())
+
+
+def _allowed(exact: Tensor, own: Tensor, eps: float) -> float:
+    if not exact.numel() or not exact.is_floating_point():
+        return 0.0
+    finite = exact[exact.isfinite()]
+    largest = float(finite.abs().max()) if finite.numel() else 0.0
+    difference = (own.to(exact.device, exact.dtype) - exact).abs()
+    own_error = float(difference.nan_to_num(0.0, 0.0, 0.0).max())
+    return max(2 * own_error, max(ULPS * eps, ROUNDING) * largest)
+
+
+def weaknesses(truth: Truth) -> list[str]:
+    """The check's own test: a tensor for which zeros, a constant mean, or values a little off would pass is named."""
+    words = []
+    own = truth.own.all()
+    for name, exact in (truth.exact.outputs | truth.exact.gradients).items():
+        if not exact.is_floating_point() or exact.numel() < 2 or not bool(exact.isfinite().all()):
+            continue
+        eps = torch.finfo(own[name].dtype).eps
+        allowed = _allowed(exact, own[name], eps)
+        wrong = {
+            "zeros": torch.zeros_like(exact),
+            "a constant mean": torch.full_like(exact, float(exact.mean())),
+            f"values off by {PERTURBATION_ULPS} ulp": exact * (1 + PERTURBATION_ULPS * eps),
+        }
+        words += [f"{name}: {what} would pass" for what, value in wrong.items() if float((value - exact).abs().max()) <= allowed]
+    return words
+
+
+def worst(rounds: Sequence[Sequence[TensorError]], warnings: Sequence[str] = ()) -> Accuracy:
+    """Per tensor the round with the least slack left."""
+    by_name: dict[str, TensorError] = {}
+    for error in (error for errors in rounds for error in errors):
+        held = by_name.get(error.tensor)
+        if held is None or _share(error) > _share(held):
+            by_name[error.tensor] = error
+    return Accuracy(tuple(by_name.values()), tuple(dict.fromkeys(warnings)))
+
+
+def _share(error: TensorError) -> float:
+    return error.error / error.allowed if error.allowed else (math.inf if error.error else 0.0)

@@ -1,0 +1,43 @@
+"""The worker process: a Session behind a socket.  Its own faults go back as messages; what kills it, the parent sees and records.
+
+Run by the parent as  python -m layerbench.bench.worker FD PLACE; not meant to be typed.
+"""
+
+import contextlib
+import sys
+import traceback
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from .mistake import Mistake
+from .protocol import Broken, Place, Refused, receive_request, send
+from .session import Session
+
+
+def serve(connection: Connection, place: Place) -> None:
+    """Answer requests until the parent closes its end."""
+    session = Session(place.write)
+    while True:
+        try:
+            request = receive_request(connection)
+        except EOFError:
+            return
+        try:
+            answer = session.answer(request)
+        except Mistake as mistake:
+            answer = Refused(str(mistake))
+        except Exception:  # noqa: BLE001  a fault of ours must reach the parent as words, not as a vanished process
+            answer = Broken(traceback.format_exc())
+        place.write("idle")
+        send(connection, answer)
+
+
+def main() -> None:
+    descriptor, path = int(sys.argv[1]), sys.argv[2]
+    sys.path.append(str(Path.cwd()))  # the user's own packages are found, after everything that is installed
+    with contextlib.suppress(BrokenPipeError):  # the parent has gone: nobody is left to tell
+        serve(Connection(descriptor), Place(path))
+
+
+if __name__ == "__main__":
+    main()

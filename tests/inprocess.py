@@ -1,0 +1,60 @@
+"""The whole of `layerbench run` in this process under a fake clock: real layers, real verification, invented times."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from layerbench.bench import cli, commands
+from layerbench.bench.clock import FakeClock
+from layerbench.bench.protocol import Answer, Describe, Described, Request
+from layerbench.bench.session import Session
+
+Cost = Callable[[str, int], float]  # (variant, number of the call) -> seconds
+
+
+class InProcess:
+    """Stands where a worker stands; it has a session of its own and a clock that a test winds."""
+
+    def __init__(self, suite: str, cost: Cost) -> None:
+        self._suite = suite
+        self._session = Session(lambda stage, variant: None, lambda device: FakeClock(cost))
+        self.on_wait: Callable[[str, str], None] = lambda stage, variant: None
+
+    def describe(self) -> Described:
+        answer = self._session.answer(Describe(self._suite, 0))
+        assert isinstance(answer, Described)
+        return answer
+
+    def answer(self, request: Request) -> Answer:
+        return self._session.answer(request)
+
+    def close(self) -> None:
+        pass
+
+
+def same_cost(variant: str, number: int) -> float:
+    return 1e-3
+
+
+def install(monkeypatch: pytest.MonkeyPatch, folder: Path, cost: Cost = same_cost) -> None:
+    """Let the commands work in this process, standing in the folder."""
+
+    @contextmanager
+    def workers(suite: str, threads: int) -> Iterator[tuple[InProcess, InProcess]]:
+        worker, prover = InProcess(suite, cost), InProcess(suite, cost)
+        prover.describe()
+        yield worker, prover
+
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(commands, "workers", workers)
+    monkeypatch.setattr(commands, "Worker", lambda suite, threads, environment: InProcess(suite, cost))
+
+
+def layerbench(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Run the command with these arguments; its exit code."""
+    monkeypatch.setattr("sys.argv", ["layerbench", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0)
