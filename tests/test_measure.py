@@ -1,0 +1,75 @@
+"""The measuring loop under the fake clock: rounds, order, block sizes and the reason for stopping, to the digit."""
+
+from collections import Counter
+
+import pytest
+
+from layerbench.bench import stats
+from layerbench.bench.clock import Call, FakeClock, HostClock
+from layerbench.bench.measure import BLOCK_SECONDS, Limit, measure
+
+
+def calls(*names: str) -> dict[str, Call]:
+    return {name: Call(name, None, lambda _: None) for name in names}
+
+
+COST = {"stock": 1e-3, "fast": 0.25e-3, "noise_floor": 1e-3}
+
+
+def steady(variant: str, number: int) -> float:
+    return COST[variant]
+
+
+def test_exact_times_stop_by_precision_at_the_first_look() -> None:
+    timings = measure(calls("stock", "fast", "noise_floor"), "stock", FakeClock(steady), Limit(seconds=100))
+    assert {name: timing.calls_per_sample for name, timing in timings.items()} == {"stock": 2, "fast": 8, "noise_floor": 2}
+    assert all(timing.stopped == "precision" and len(timing.seconds) == 24 for timing in timings.values())
+    assert timings["fast"].seconds == pytest.approx([0.25e-3] * 24)
+    ratio = stats.speedup(timings["stock"].seconds, timings["fast"].seconds)
+    assert (ratio.ratio, ratio.low, ratio.high) == pytest.approx((4, 4, 4))
+
+
+def test_every_round_times_each_variant_once_in_an_order_that_changes() -> None:
+    timings = measure(calls("stock", "fast", "noise_floor"), "stock", FakeClock(steady), Limit(seconds=100))
+    places = sorted((place, name) for name, timing in timings.items() for place in timing.order)
+    assert [place for place, _ in places] == list(range(72))
+    rounds = [tuple(name for _, name in places[start : start + 3]) for start in range(0, 72, 3)]
+    assert all(set(each) == set(timings) for each in rounds)
+    assert len(Counter(rounds)) >= 4
+
+
+def test_the_time_is_up_after_the_round_that_spends_it() -> None:
+    # blocks: stock 2 x 1 ms, fast 8 x 0.25 ms: 4 ms a round, after 3 ms for finding the block sizes
+    jitter = {"stock": 1e-3, "fast": 0.25e-3}
+
+    def noisy(variant: str, number: int) -> float:
+        return jitter[variant] * (1 + 0.5 * (number // 8 % 2))
+
+    timings = measure(calls("stock", "fast"), "stock", FakeClock(noisy), Limit(seconds=0.2))
+    assert timings["stock"].stopped == "budget"
+    assert len(timings["stock"].seconds) == len(timings["fast"].seconds) < 60
+
+
+def test_a_slow_call_still_gets_the_rounds_that_an_interval_needs() -> None:
+    timings = measure(calls("stock", "fast"), "stock", FakeClock(lambda variant, number: 5.0), Limit(seconds=1))
+    assert timings["stock"].seconds == (5.0,) * 6
+    assert (timings["stock"].calls_per_sample, timings["stock"].stopped) == (1, "budget")
+
+
+def test_an_untimed_call_comes_before_every_block() -> None:
+    made: list[str] = []
+    watched = {name: Call(name, None, lambda _, name=name: made.append(name)) for name in ("stock", "fast")}
+    timings = measure(watched, "stock", FakeClock(lambda variant, number: BLOCK_SECONDS), Limit(seconds=1e-9))
+    rounds = len(timings["stock"].seconds)
+    # finding the block size takes one untimed call and one timed; then each sample is one untimed and one timed
+    assert Counter(made) == {"stock": 2 + 2 * rounds, "fast": 2 + 2 * rounds}
+
+
+def test_the_host_clock_leaves_set_up_outside() -> None:
+    now = iter(range(1000))
+    ticks: list[int] = []
+    clock = HostClock()
+    call = Call("stock", lambda: ticks.append(next(now)), lambda _: None)
+    seconds = clock.time(call, 3)
+    assert len(ticks) == 3
+    assert 0 <= seconds < 1

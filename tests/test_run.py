@@ -1,0 +1,89 @@
+"""The one loop with a scripted worker: a death falls on the variant that caused it, and on no other."""
+
+from layerbench.bench.plan import Task
+from layerbench.bench.protocol import Answer, Finished, Measure, Prove, Request
+from layerbench.bench.record import Accuracy, Checked, Failed, LayerFacts, Outcome, Point, Record, Skipped, VariantFacts
+from layerbench.bench.remote import WorkerDied
+from layerbench.bench.run import run
+
+VARIANTS = {"stock": "any", "good": "any", "bad": "any", "gpu": "gpu"}
+FACTS = LayerFacts("layer", "", "f.py", 1, {"batch": (1, 2)}, tuple(VariantFacts(n, False, d) for n, d in VARIANTS.items()), {})
+DONE = Skipped("time", "scripted")  # any outcome will do: the loop hands it on
+
+
+class Scripted:
+    """Dies at the variants it is told to; answers for all others.  Notes what it was asked."""
+
+    def __init__(self, dies: dict[str, str]) -> None:
+        self.dies, self.asked = dies, []
+
+    def answer(self, request: Request) -> Answer:
+        assert isinstance(request, Measure | Prove)
+        self.asked.append(request.variants)
+        for variant in request.variants:
+            if variant in self.dies:
+                raise WorkerDied(self.dies[variant], variant, "the worker process died: SIGSEGV")
+        if isinstance(request, Prove):
+            point, outcome = Point("layer", {}, request.dtype, "cpu", ""), Checked(Accuracy(()), "proved")
+            return Finished(tuple(Record(point, variant, outcome) for variant in request.variants))
+        return Finished(tuple(Record(request.point, variant, DONE) for variant in (*request.variants, "noise_floor")))
+
+
+def task(batch: int, step: str = "forward", device: str = "cpu") -> Task:
+    return Task(Point("layer", {"batch": batch}, "float32", device, step), tuple(VARIANTS))
+
+
+def outcomes(tasks: list[Task], worker: Scripted, prover: Scripted) -> list[dict[str, Outcome]]:
+    rounds = run(tasks, [FACTS], worker, prover, lambda left: 1.0, "")
+    return [{record.variant: record.outcome for record in records} for records in rounds]
+
+
+def test_all_variants_come_back_in_order_and_the_gpu_one_is_proved() -> None:
+    worker, prover = Scripted({}), Scripted({})
+    (found,) = outcomes([task(1)], worker, prover)
+    assert list(found) == ["stock", "good", "bad", "gpu", "noise_floor"]
+    assert found["gpu"] == Checked(Accuracy(()), "proved")
+    assert (worker.asked, prover.asked) == ([("stock", "good", "bad")], [("gpu",)])
+
+
+def test_a_proof_is_asked_for_once_and_serves_every_point() -> None:
+    prover = Scripted({})
+    found = outcomes([task(1), task(1, "backward"), task(2)], Scripted({}), prover)
+    assert [each["gpu"] for each in found] == [Checked(Accuracy(()), "proved")] * 3
+    assert prover.asked == [("gpu",)]
+
+
+def test_a_variant_that_kills_the_worker_is_failed_and_the_point_is_repeated_without_it() -> None:
+    worker = Scripted({"bad": "verify"})
+    (found,) = outcomes([task(1)], worker, Scripted({}))
+    assert found["bad"] == Failed("verify", "the worker process died: SIGSEGV")
+    assert (found["stock"], found["good"]) == (DONE, DONE)
+    assert worker.asked == [("stock", "good", "bad"), ("stock", "good")]
+
+
+def test_at_the_next_step_of_the_same_cell_it_is_not_tried_again() -> None:
+    worker = Scripted({"bad": "verify"})
+    found = outcomes([task(1), task(1, "backward"), task(2)], worker, Scripted({}))
+    assert all(each["bad"] == Failed("verify", "the worker process died: SIGSEGV") for each in found)
+    assert worker.asked == [("stock", "good", "bad"), ("stock", "good"), ("stock", "good"), ("stock", "good", "bad"), ("stock", "good")]
+
+
+def test_without_the_reference_the_others_are_skipped_with_the_reason() -> None:
+    (found,) = outcomes([task(1)], Scripted({"stock": "make"}), Scripted({}))
+    assert found["stock"] == Failed("make", "the worker process died: SIGSEGV")
+    told = Skipped("verify", "the reference 'stock' failed, so there is nothing to compare with")
+    assert (found["good"], found["bad"]) == (told, told)
+
+
+def test_a_death_of_the_prover_fails_that_variant_alone() -> None:
+    (found,) = outcomes([task(1)], Scripted({}), Scripted({"gpu": "verify"}))
+    assert found["gpu"] == Failed("verify", "the worker process died: SIGSEGV")
+    assert found["good"] == DONE
+
+
+def test_a_cpu_only_variant_on_a_gpu_says_why_it_is_not_there() -> None:
+    facts = LayerFacts("layer", "", "f.py", 1, {"batch": (1,)}, (VariantFacts("stock", False, "any"), VariantFacts("host", False, "cpu")), {})
+    point = Task(Point("layer", {"batch": 1}, "float32", "cuda", "forward"), ("stock", "host"))
+    (records,) = run([point], [facts], Scripted({}), Scripted({}), lambda left: 1.0, "")
+    found = {record.variant: record.outcome for record in records}
+    assert found["host"] == Skipped("make", "declared for devices='cpu', and this point is on cuda")

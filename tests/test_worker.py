@@ -1,0 +1,108 @@
+"""Real worker processes: what kills one, hangs it or makes it print is a record, and the run goes on."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from layerbench.bench import remote
+from layerbench.bench.mistake import Mistake
+from layerbench.bench.protocol import Finished, Measure, Prove
+from layerbench.bench.record import Measured, Point, Skipped
+from layerbench.bench.remote import INTERPRETER, Worker, WorkerDied
+
+SUITE = '''
+import os, signal, sys, time
+from torch import nn
+from layerbench.bench import GPU, Layer, Variant, randn
+
+class Segfault(nn.ReLU):
+    def forward(self, x):
+        print("about to fall")
+        sys.stdout.flush()
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+class Leaves(nn.ReLU):
+    def forward(self, x):
+        os._exit(0)
+
+class Hangs(nn.ReLU):
+    def forward(self, x):
+        time.sleep(1000)
+
+class Talks(nn.ReLU):
+    def forward(self, x):
+        print("x" * 100_000)
+        return super().forward(x)
+
+class NoKernel(nn.ReLU):
+    pass
+
+relu = Layer("relu", {"batch": (4,)}, (randn("batch", 8),), lambda module, size: module(),
+    {"stock": Variant(nn.ReLU), "segfault": Variant(Segfault), "leaves": Variant(Leaves), "hangs": Variant(Hangs), "talks": Variant(Talks),
+     "nokernel": Variant(NoKernel, devices=GPU)})
+'''
+
+POINT = Point("relu", {"batch": 4}, "float32", "cpu", "forward")
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("suite") / "faulty.py"
+    path.write_text(SUITE)
+    return str(path)
+
+
+def test_deaths_and_hangs_are_told_with_stage_and_variant_and_a_new_worker_goes_on(suite: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "HANG_SECONDS", 2.0)
+    worker = Worker(suite, 1, {})
+    try:
+        with pytest.raises(WorkerDied) as death:
+            worker.answer(Measure(POINT, ("stock", "segfault"), 0.1, ""))
+        assert (death.value.stage, death.value.variant) == ("verify", "segfault")
+        assert death.value.reason == "the worker process died: SIGSEGV; its last line was: about to fall"
+        monkeypatch.setattr(remote, "HANG_SECONDS", 60.0)
+        with pytest.raises(WorkerDied) as death:
+            worker.answer(Measure(POINT, ("stock", "leaves"), 0.1, ""))
+        assert (death.value.stage, death.value.variant, death.value.reason) == ("verify", "leaves", "the worker process died: exit code 0")
+        worker.answer(Measure(POINT, ("stock",), 0.1, ""))
+        monkeypatch.setattr(remote, "HANG_SECONDS", 1.0)
+        with pytest.raises(WorkerDied) as death:
+            worker.answer(Measure(POINT, ("stock", "hangs"), 0.1, ""))
+        assert (death.value.stage, death.value.variant) == ("verify", "hangs")
+        assert death.value.reason == "no sign of life for 1 s; the worker was ended"
+        monkeypatch.setattr(remote, "HANG_SECONDS", 60.0)
+        answer = worker.answer(Measure(POINT, ("stock", "talks"), 0.1, ""))
+        assert isinstance(answer, Finished)
+        assert [type(record.outcome) for record in answer.records] == [Measured] * 3
+    finally:
+        worker.close()
+
+
+def test_closing_leaves_no_process_behind(suite: str) -> None:
+    worker = Worker(suite, 1, {})
+    worker.describe()
+    process = worker._process
+    assert process is not None
+    worker.close()
+    assert process.returncode == 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(process.pid, 0)
+
+
+def test_a_gpu_variant_without_a_triton_kernel_is_not_called_proved(suite: str) -> None:
+    pytest.importorskip("triton", reason="triton is not installed")
+    worker = Worker(suite, 1, INTERPRETER)
+    try:
+        answer = worker.answer(Prove("relu", "float32", ("nokernel",)))
+    finally:
+        worker.close()
+    assert isinstance(answer, Finished)
+    told = "needs a GPU; no Triton kernel was launched under the interpreter, so nothing is proved: it ran without one"
+    assert answer.records[0].outcome == Skipped("verify", told)
+
+
+def test_a_suite_that_kills_the_process_at_import_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "dead.py").write_text("import os\nos._exit(3)\n")
+    with pytest.raises(Mistake, match=r"importing it ended the process: the worker process died: exit code 3; mend it, or name another --suite$"):
+        Worker(str(tmp_path / "dead.py"), 1, {}).describe()
