@@ -11,6 +11,7 @@ import pandas as pd
 from .declare import NOISE_FLOOR
 from .frame import tidy
 from .record import Change, Record, Run
+from .stats import Interval
 
 COUNTS = ("saved_bytes", "peak_forward_bytes", "peak_backward_bytes", "graphs", "breaks", "recompiles")
 THRESHOLD = 0.05  # a change of the ratio below this is not called one
@@ -20,9 +21,11 @@ def compare(old: Run, new: Run, threshold: float = THRESHOLD) -> list[Change]:
     """What changed, point by point in the order of the new run, then what is missing from it.
 
     speedup: the ratio new/old of the times relative to the reference of the same run; > 1 is slower now.  Its interval joins those of
-    both runs.  slower or faster: all of it beyond the threshold.  Bytes and counts are compared exactly.
+    both runs.  slower or faster: all of it beyond the threshold.  Bytes and counts are compared exactly.  missing: a point, or a
+    metric of it, that only the old run has.
     """
     before, after = (tidy(run).set_index("id") for run in (old, new))
+    after.loc[after.layer.isin(_new_references(old, new)), "speedup"] = math.nan  # ratios to another reference say nothing
     records = {record.id: record for record in new.records} | {r.id: r for r in old.records if r.id not in set(after.index)}
     changes: list[Change] = []
     for id_, record in records.items():
@@ -47,8 +50,15 @@ def differences(old: Run, new: Run) -> list[str]:
         "python": (a.python, b.python),
         **{name: (a.versions.get(name, "none"), b.versions.get(name, "none")) for name in {**a.versions, **b.versions}},
         **{name: (a.flags.get(name, "none"), b.flags.get(name, "none")) for name in {**a.flags, **b.flags}},
+        **{f"reference of {layer}": pair for layer, pair in _new_references(old, new).items()},
     }
     return [f"{name}: {was} before, {now} now" for name, (was, now) in pairs.items() if was != now]
+
+
+def _new_references(old: Run, new: Run) -> dict[str, tuple[str, str]]:
+    before = {layer.name: layer.reference for layer in old.layers}
+    now = {layer.name: layer.reference for layer in new.layers}
+    return {name: (before[name], now[name]) for name in before if name in now and before[name] != now[name]}
 
 
 def _changes(record: Record, old: pd.Series | None, new: pd.Series | None, threshold: float) -> list[Change]:
@@ -61,22 +71,24 @@ def _changes(record: Record, old: pd.Series | None, new: pd.Series | None, thres
     if new.outcome != "measured":
         return [_change(record, "outcome", math.nan, math.nan, "failed" if new.outcome == "failed" else "same")]
     changes = [_exact(record, metric, old[metric], new[metric]) for metric in COUNTS if old[metric] == old[metric]]
-    if old.speedup == old.speedup and new.speedup == new.speedup:
-        changes.insert(0, _ratio(record, old, new, threshold))
+    if old.speedup == old.speedup:
+        known = new.speedup == new.speedup
+        ratio = _ratio(record, old, new, threshold) if known else _change(record, "speedup", old.speedup, math.nan, "missing")
+        changes.insert(0, ratio)
     return changes
 
 
 def _ratio(record: Record, old: pd.Series, new: pd.Series, threshold: float) -> Change:
     middle = math.log(old.speedup / new.speedup)
-    half = math.hypot(*(math.log(row.speedup_high / row.speedup_low) / 2 for row in (old, new)))
-    low, high = math.exp(middle - half), math.exp(middle + half)
+    half = math.hypot(*(math.log1p(Interval(row.speedup, row.speedup_low, row.speedup_high).half_width) for row in (old, new)))
+    low, high = math.exp(middle - half), math.exp(middle + half) if math.isfinite(half) else math.inf
     limit = 1 + max(threshold, old.noise_floor, new.noise_floor)
     verdict = "slower" if low > limit else "faster" if high < 1 / limit else "same" if 1 / limit <= low and high <= limit else "unclear"
     return Change(record.point, record.variant, "speedup", float(old.speedup), float(new.speedup), math.exp(middle), low, high, verdict)
 
 
 def _exact(record: Record, metric: str, old: float, new: float) -> Change:
-    verdict = "same" if new == old else "larger" if new > old else "smaller"
+    verdict = "missing" if new != new else "same" if new == old else "larger" if new > old else "smaller"
     return _change(record, metric, old, new, verdict)
 
 

@@ -51,7 +51,7 @@ def compile_cold(subject: Subject, differentiable: bool) -> Compiled:
             subject.backward(output)
         seconds = time.perf_counter() - start
     subject.clear_gradients()
-    reasons = tuple(_first_line(reason) for reason, count in counters["graph_break"].items() if count > breaks.get(reason, 0))
+    reasons = tuple(_in_short(reason) for reason, count in counters["graph_break"].items() if count > breaks.get(reason, 0))
     if _graphs() == graphs:
         why = f" ({'; '.join(reasons)})" if reasons else ""
         raise CompiledNothing(f"torch.compile compiled nothing and fell back to eager{why}; a ratio would compare eager with eager")
@@ -67,5 +67,8 @@ def graphs_so_far() -> int:
     return _graphs()
 
 
-def _first_line(reason: str) -> str:
-    return reason.strip().partition("\n")[0]
+def _in_short(reason: str) -> str:
+    """Dynamo explains a break in many lines; what it is and why are the first and the one marked so."""
+    lines = [line.strip() for line in reason.splitlines() if line.strip()]
+    why = [line.removeprefix("Explanation: ") for line in lines if line.startswith("Explanation: ")]
+    return ": ".join([*lines[:1], *why[:1]])

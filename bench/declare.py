@@ -144,8 +144,8 @@ class Layer:
 
 def _check_name(what: str, name: object, form: re.Pattern[str]) -> None:
     if not isinstance(name, str) or not form.fullmatch(name):
-        also = " and must not end in a digit" if form is _DIMENSION else ""
-        raise Mistake(f"{what} name {name!r} may have lower-case letters, digits and underscores, beginning with a letter{also}")
+        last = "a letter" if form is _DIMENSION else "a letter or a digit"
+        raise Mistake(f"{what} name {name!r}: write lower-case letters, digits and underscores, a letter first and {last} last")
 
 
 def _is_size(value: object) -> bool:

@@ -9,6 +9,7 @@ import ast
 import hashlib
 import importlib
 import importlib.util
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -40,7 +41,8 @@ def mount(suite: str) -> list[Declared]:
             declared = Declared(layer, _facts(layer, file))
             if (other := found.get(layer.name)) and other.layer is not layer:
                 raise Mistake(f"{_shown(file)}: layer {layer.name!r} is also in {other.facts.file}; give one of them another name")
-            found.setdefault(layer.name, declared)
+            if not other or declared.facts.line > other.facts.line == 1:  # a file that only imports the layer does not declare it
+                found[layer.name] = declared
     if not found:
         raise Mistake(f'{_shown(path)}: no Layer found; write at module level for example  softmax = Layer("softmax", ...)')
     return list(found.values())
@@ -68,8 +70,18 @@ def _package(folder: Path) -> str:
         theirs = folder.parent / "bench"
         if not theirs.exists() or (theirs / "declare.py").exists():
             sys.modules[f"{root}.bench"] = importlib.import_module(__package__)
+        _forget_neighbours(folder)
         sys.path.insert(0, str(folder))
     return f"{root}.suite"
+
+
+def _forget_neighbours(folder: Path) -> None:
+    """Plain imports go by name alone: `import common` must not find the common.py of another suite that was mounted before."""
+    others = {module.__path__[0] for name, module in sys.modules.items() if re.fullmatch(r"_layerbench_\w+\.suite", name)}
+    for name, module in list(sys.modules.items()):
+        file = Path(getattr(module, "__file__", None) or ".")
+        if "." not in name and str(file.parent) in others and file.parent != folder and (folder / file.name).exists():
+            del sys.modules[name]
 
 
 def _module(name: str, folder: Path) -> ModuleType:
@@ -87,17 +99,18 @@ def _load(package: str, file: Path) -> ModuleType:
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script that ends itself must not end us
         del sys.modules[name]
         raise Mistake(_why(error, file)) from error
     return module
 
 
-def _why(error: Exception, file: Path) -> str:
+def _why(error: BaseException, file: Path) -> str:
     if isinstance(error, Mistake):
         return f"{_shown(file)}: {error}"
     if isinstance(error, SyntaxError):
-        return f"{_shown(Path(error.filename or file))}, line {error.lineno}: {error.msg}; mend it and run again"
+        where = f", line {error.lineno}" if error.lineno else ""
+        return f"{_shown(Path(error.filename or file))}{where}: {error.msg}; mend it and run again"
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
     where = f", line {lines[-1]}" if lines else ""
     return f"{_shown(file)}{where}: the file does not import: {type(error).__name__}: {error}; mend it, or name another --suite"

@@ -52,7 +52,7 @@ def plan(layers: Sequence[LayerFacts], devices: Sequence[Device], selection: Sel
 
 def sizes(layer: LayerFacts, override: Mapping[str, tuple[int, ...]]) -> list[dict[str, int]]:
     """Every combination of the sweep's values, the first dimension fastest, so that a chart fills from left to right."""
-    sweep = {dimension: override.get(dimension, values) for dimension, values in layer.sweep.items()}
+    sweep = {dimension: dict.fromkeys(override.get(dimension, values)) for dimension, values in layer.sweep.items()}
     dimensions = list(sweep)
     combinations = itertools.product(*(sweep[dimension] for dimension in reversed(dimensions)))
     return [dict(zip(dimensions, reversed(values), strict=True)) for values in combinations]
@@ -66,7 +66,7 @@ def select(tasks: Sequence[Task], expression: str) -> list[Task]:
     ids = {f"{task.point.id}-{variant}" for task in tasks for variant in task.variants}
     for word in dict.fromkeys(_words(expression)):
         if not any(_matches(word, id_) for id_ in ids):
-            raise Mistake(f"-k: nothing is called {word!r}{_suggestion(word, tasks)}")
+            raise Mistake(f"-k: {_not_selected(word) or f'nothing is called {word!r}{_suggestion(word, tasks)}'}")
     selected = []
     for task in tasks:
         hit = [variant for variant in task.variants if matches(f"{task.point.id}-{variant}")]
@@ -112,6 +112,11 @@ def _check_sizes(layers: Sequence[LayerFacts], override: Mapping[str, tuple[int,
             raise Mistake(f"--set {dimension}=...: sizes are whole numbers from 1 up, as {dimension}=1,8,64")
 
 
+def _not_selected(word: str) -> str:
+    option = "dtype" if word in DTYPES else "step" if word in STEPS else ""
+    return f"no point has the {option} {word}; add  --{option} {word}" if option else ""
+
+
 def _suggestion(word: str, tasks: Sequence[Task]) -> str:
     layers = list(dict.fromkeys(task.point.layer for task in tasks))
     variants = list(dict.fromkeys(variant for task in tasks for variant in task.variants))
@@ -125,11 +130,13 @@ def _near(word: str, known: Iterable[str]) -> str:
 
 
 # -k EXPR, as in pytest: words joined by and, or, not and parentheses; a word is found anywhere in an id,
-# but batch8 is not found in batch80.
+# but batch8 is not found in batch80, nor float16 in bfloat16.
 
 
 def _matches(word: str, id_: str) -> bool:
-    return re.search(re.escape(word) + (r"(?!\d)" if word[-1].isdigit() else ""), id_) is not None
+    before = r"(?<![a-z])" if word in DTYPES else ""
+    after = r"(?!\d)" if word[-1].isdigit() else ""
+    return re.search(before + re.escape(word) + after, id_) is not None
 
 
 def _tokens(expression: str) -> list[str]:

@@ -23,7 +23,7 @@ class Interval(NamedTuple):
     @property
     def half_width(self) -> float:
         """Relative half width, from the logarithms."""
-        return math.sqrt(self.high / self.low) - 1
+        return math.sqrt(self.high / self.low) - 1 if self.low > 0 else math.inf
 
 
 def speedup(reference: Sequence[float], variant: Sequence[float]) -> Interval:

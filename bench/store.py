@@ -4,14 +4,15 @@ The raw samples stand once, in benchmarks[i].stats.data, as seconds per call; a 
 """
 
 import json
+import math
 import os
-import statistics
 from collections.abc import Callable, Sequence
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
-import numpy as np
+from pytest_benchmark.stats import Stats
 
 from . import frame
 from .mistake import Mistake
@@ -66,10 +67,16 @@ def read(path: Path) -> Run:
         for record in ours["records"]:
             timing = record["outcome"].get("timing")
             if timing is not None:
-                timing["seconds"] = document["benchmarks"][timing.pop("benchmark")]["stats"]["data"]
+                timing["seconds"] = _benchmark_at(document, timing.pop("benchmark"))["stats"]["data"]
         return msgspec.convert(ours, Run)
     except (msgspec.ValidationError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise Mistake(f"{path}: damaged: {type(error).__name__}: {error}; take it from a backup, or run again") from error
+
+
+def _benchmark_at(document: dict[str, Any], number: int) -> Any:
+    if number < 0:
+        raise IndexError("benchmark number below 0")
+    return document["benchmarks"][number]
 
 
 def newest(folder: Path) -> Path:
@@ -90,21 +97,27 @@ class Journal:
         self._write(header)
 
     @staticmethod
-    def _open(path: Path) -> BinaryIO:
+    def _open(path: Path) -> FileIO:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("ab")
+        return path.open("ab", buffering=0)
 
     def append(self, records: Sequence[Record]) -> None:
+        """Raises Mistake where it cannot be written, as on a full disk."""
         self._write(*records)
 
     def _write(self, *lines: Run | Record) -> None:
-        for line in lines:
-            self._file.write(msgspec.json.encode(line) + b"\n")
-        self._file.flush()
+        text = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
+        guarded(lambda: self._put(text), self.path.parent)
+
+    def _put(self, text: bytes) -> None:
+        self._file.write(text)
         os.fsync(self._file.fileno())
 
-    def remove(self) -> None:
+    def close(self) -> None:
         self._file.close()
+
+    def remove(self) -> None:
+        self.close()
         self.path.unlink(missing_ok=True)
 
 
@@ -114,6 +127,7 @@ def finish(header: Run, seconds: float, records: Sequence[Record], notes: tuple[
     try:
         write(run, path)
     except Mistake as mistake:
+        journal.close()
         raise Mistake(f"{mistake}; what was measured is in {journal.path}") from mistake
     journal.remove()
     return run
@@ -157,7 +171,7 @@ def _document(run: Run) -> dict[str, Any]:
 
 def _benchmark(record: Record, outcome: Measured, row: dict[str, Any]) -> dict[str, Any]:
     point = record.point
-    extra = {name: row[name] for name in ("speedup", "speedup_low", "speedup_high", "noise_floor") if row[name] == row[name]}
+    extra = {name: row[name] for name in ("speedup", "speedup_low", "speedup_high", "noise_floor") if math.isfinite(row[name])}
     return {
         "group": point.id,
         "name": record.id,
@@ -178,29 +192,8 @@ def _benchmark(record: Record, outcome: Measured, row: dict[str, Any]) -> dict[s
 
 
 def _stats(seconds: Sequence[float], calls_per_sample: int) -> dict[str, Any]:
-    """pytest-benchmark's statistics of the samples, by its definitions; `data` holds the samples themselves."""
-    data = sorted(seconds)
-    q1, median, q3 = (float(q) for q in np.quantile(data, (0.25, 0.5, 0.75)))
-    mean, deviation, iqr = statistics.fmean(data), statistics.stdev(data) if len(data) > 1 else 0.0, q3 - q1
-    inside = [x for x in data if q1 - 1.5 * iqr <= x <= q3 + 1.5 * iqr]
-    far = sum(abs(x - mean) > deviation for x in data)
-    return {
-        "min": data[0],
-        "max": data[-1],
-        "mean": mean,
-        "stddev": deviation,
-        "rounds": len(data),
-        "median": median,
-        "iqr": iqr,
-        "q1": q1,
-        "q3": q3,
-        "iqr_outliers": len(data) - len(inside),
-        "stddev_outliers": far,
-        "outliers": f"{far};{len(data) - len(inside)}",
-        "ld15iqr": inside[0],
-        "hd15iqr": inside[-1],
-        "ops": 1 / mean,
-        "total": sum(data),
-        "data": list(seconds),
-        "iterations": calls_per_sample,
-    }
+    """pytest-benchmark's own statistics of the samples; `data` holds the samples themselves, in their order."""
+    stats: Any = Stats()  # type: ignore[no-untyped-call]  # pytest-benchmark has no types
+    for each in seconds:
+        stats.update(each)
+    return stats.as_dict() | {"data": list(seconds), "iterations": calls_per_sample}

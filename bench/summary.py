@@ -88,11 +88,12 @@ def intervals(table: pd.DataFrame) -> list[Interval]:
 
 
 def winners(table: pd.DataFrame, references: dict[str, str]) -> pd.DataFrame:
-    """Per measured point the variant that won: the fastest of those faster than the reference beyond the noise, else the reference."""
+    """Per point where something was compared the variant that won: the fastest of those faster than the reference beyond the noise,
+    else the reference."""
     rows = []
     for point, group in table[table.variant != NOISE_FLOOR].groupby("point", sort=False):
         first = group.iloc[0]
-        if not ((group.variant == references[first.layer]) & (group.outcome == "measured")).any():
+        if group.verdict.isna().all():
             continue
         faster = group[group.verdict == "faster"]
         winner = faster.loc[faster.speedup.idxmax()].variant if len(faster) else references[first.layer]
@@ -104,25 +105,25 @@ def verdict(run: Run, table: pd.DataFrame) -> str:
     """The run in a few sentences: who wins where and by how much, what compiling costs, what is missing."""
     references = {layer.name: layer.reference for layer in run.layers}
     won = winners(table, references)
-    sentences = [_device_sentence(table, device, group, references) for device, group in won.groupby("device", sort=False)]
-    if not sentences:
-        sentences = ["Nothing was measured."]
-    return " ".join([*sentences, *_compile_sentences(table), *_missing_sentences(table)])
+    timed = table[table.outcome == "measured"].device.unique()
+    sentences = [_device_sentence(table, device, won[won.device == device], references) for device in timed]
+    return " ".join([*(sentences or ["Nothing was measured."]), *_compile_sentences(table), *_missing_sentences(table)])
 
 
 def _device_sentence(table: pd.DataFrame, device: str, won: pd.DataFrame, references: dict[str, str]) -> str:
-    count = won.winner.value_counts()
+    if not len(won):
+        return f"Nothing was compared on {device}: only {reference_word(references)} was timed."
+    count = won.winner[won.winner != won.layer.map(references)].value_counts()
+    unbeaten = len(won) - int(count.sum())
+    if unbeaten >= (count.iloc[0] if len(count) else 0):
+        tail = f"; another variant is faster on {count.sum()}." if len(count) else "."
+        return f"Nothing beats {reference_word(references)} on {unbeaten} of {_points(len(won))} on {device}{tail}"
     best = count.index[0]
-    here = table[(table.device == device) & table.point.isin(won.point)]
-    if best in references.values():
-        rest = len(won) - int(count.iloc[0])
-        tail = f"; another variant is faster on {rest}." if rest else "."
-        return f"Nothing beats {best} on {count.iloc[0]} of {_points(len(won))} on {device}{tail}"
-    rows = here[(here.variant == best) & here.verdict.notna()]
+    rows = table[(table.device == device) & table.point.isin(won.point) & (table.variant == best) & table.verdict.notna()]
     mean = geometric_mean(intervals(rows))
     return (
-        f"{best} wins {count.iloc[0]} of {_points(len(won))} on {device} "
-        f"(geometric mean {mean.ratio:.2f}x {reference_word(references)}, interval {mean.low:.2f}-{mean.high:.2f}, n = {len(rows)})."
+        f"{best} wins {count.iloc[0]} of {_points(len(won))} on {device} (geometric mean {mean.ratio:.2f}x as fast as "
+        f"{reference_word(references)}, interval {mean.low:.2f}-{mean.high:.2f}, n = {len(rows)})."
     )
 
 
@@ -139,8 +140,9 @@ def _compile_sentences(table: pd.DataFrame) -> list[str]:
     never = sum(math.isinf(c) for c in calls)
     if never == len(calls):
         return ["Compiling never pays back."]
-    sentence = f"Compiling pays back after {_round(min(calls))} calls at the earliest"
-    return [sentence + (f", and never on {never} of {_points(len(calls))}." if never else ".")]
+    first = _round(min(calls))
+    sentence = f"Compiling pays back after {first} call{'' if first == '1' else 's'} at the earliest"
+    return [sentence + (f", and never in {never} of {len(calls)} cases." if never else ".")]
 
 
 def payback(cold_seconds: float, seconds: float, speedup: float, verdict: str) -> float:
@@ -149,16 +151,18 @@ def payback(cold_seconds: float, seconds: float, speedup: float, verdict: str) -
 
 
 def _missing_sentences(table: pd.DataFrame) -> list[str]:
-    count = table.outcome.value_counts()
+    """A second copy of the reference is counted only where it failed: nobody asked for it by name."""
+    counted = table[(table.variant != NOISE_FLOOR) | (table.outcome == "failed")]
+    count = counted.outcome.value_counts()
     words = []
-    for outcome, text in (
-        ("failed", "{n} failed and {is_are} not ranked"),
-        ("skipped", "{n} {is_are} skipped"),
-        ("checked", "{n} {is_are} proved equivalent but not timed here"),
+    for outcome, one, more in (
+        ("failed", "failed and is not ranked", "failed and are not ranked"),
+        ("skipped", "was skipped", "were skipped"),
+        ("checked", "was proved equivalent but not timed here", "were proved equivalent but not timed here"),
     ):
         if n := int(count.get(outcome, 0)):
-            words.append(text.format(n=f"{n} measurement{'s' if n > 1 else ''}", is_are="are" if n > 1 else "is"))
-    return ["; ".join(words).capitalize() + "."] if words else []
+            words.append(f"{n} {one if n == 1 else more}")
+    return [f"Of {len(counted)} measurement{'' if len(counted) == 1 else 's'}, {', '.join(words)}."] if words else []
 
 
 def _points(n: int) -> str:
@@ -166,6 +170,7 @@ def _points(n: int) -> str:
 
 
 def _round(calls: float) -> str:
-    """Two significant digits with thin grouping: 3 100."""
-    digits = max(0, math.floor(math.log10(calls)) - 1) if calls >= 1 else 0
+    """Two significant digits, thousands apart: 3 100.  Never below 1: there is no part of a call."""
+    calls = max(1.0, calls)
+    digits = max(0, math.floor(math.log10(calls)) - 1)
     return f"{round(calls, -digits):,.0f}".replace(",", " ")

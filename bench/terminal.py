@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from . import summary
 from .record import Change, Failed, LayerFacts, Run, Skipped
@@ -57,13 +58,13 @@ def watching(console: Console, points: int) -> Iterator[Watch]:
 
 def print_run(console: Console, run: Run, table: pd.DataFrame) -> None:
     """Verdict sentence, what failed, the win matrix, and how to read it."""
-    console.print(escape(summary.verdict(run, table)), style="bold", highlight=False)
+    console.print(Text(summary.verdict(run, table), style="bold"))
     for note in run.notes:
-        console.print(f"note: {escape(note)}", highlight=False)
+        console.print(Text(f"note: {note}"))
     console.print(_matrix(run, table))
-    console.print(_legend(table), style="dim", highlight=False)
+    console.print(Text(_legend(table), style="dim"))
     for line in reasons(run):
-        console.print(escape(line), highlight=False)
+        console.print(Text(line))
 
 
 def reasons(run: Run) -> list[str]:
@@ -88,14 +89,15 @@ def print_changes(console: Console, changes: Sequence[Change], differences: Sequ
     table.add_column("verdict")
     for change in moved:
         shown = "" if change.ratio != change.ratio else f"{change.ratio:.3f} ({change.low:.3f}-{change.high:.3f})"
-        numbers = ["" if value != value else f"{value:.4g}" for value in (change.old, change.new)]
-        table.add_row(change.point.id, change.variant, change.metric, *numbers, shown, change.verdict)
+        form = ".4g" if change.metric == "speedup" else ".0f"
+        numbers = ["" if value != value else f"{value:{form}}" for value in (change.old, change.new)]
+        table.add_row(*map(Text, (change.point.id, change.variant, change.metric, *numbers, shown, change.verdict)))
     for difference in differences:
-        console.print(f"environment differs: {escape(difference)}", highlight=False)
+        console.print(Text(f"environment differs: {difference}"))
     if moved:
         console.print(table)
     unclear = sum(change.verdict == "unclear" for change in changes)
-    console.print(f"{len(moved)} changed, {len(changes) - len(moved) - unclear} the same, {unclear} unclear.", highlight=False)
+    console.print(Text(f"{len(moved)} changed, {len(changes) - len(moved) - unclear} the same, {unclear} unclear."))
 
 
 def print_layers(console: Console, layers: Sequence[LayerFacts]) -> None:
@@ -106,7 +108,7 @@ def print_layers(console: Console, layers: Sequence[LayerFacts]) -> None:
     for layer in layers:
         sweep = " ".join(f"{dimension}={','.join(map(str, values))}" for dimension, values in layer.sweep.items())
         names = [variant.name for variant in layer.variants]
-        table.add_row(layer.name, ", ".join(names), sweep, f"{layer.file}:{layer.line}")
+        table.add_row(*map(Text, (layer.name, ", ".join(names), sweep, f"{layer.file}:{layer.line}")))
     console.print(table)
 
 
@@ -120,18 +122,17 @@ def _matrix(run: Run, table: pd.DataFrame) -> Table:
     shown.add_column("noise floor", justify="right")
     for row in summary.matrix(run, table):
         floor = "" if row.noise_floor is None else f"{row.noise_floor:.1%}"
-        shown.add_row(row.layer, row.step, row.device, *(_cell(row.cells[name]) for name in names), floor)
+        shown.add_row(Text(row.layer), Text(row.step), Text(row.device), *(_cell(row.cells[name]) for name in names), Text(floor))
     return shown
 
 
-def _cell(cell: Cell) -> str:
-    style = STYLES.get(cell.state)
+def _cell(cell: Cell) -> Text:
     text = (
         cell.state
         if cell.speedup is None
         else f"{cell.speedup.ratio:.2f}x ({cell.speedup.low:.2f}-{cell.speedup.high:.2f}) {ARROWS[cell.state]}"
     )
-    return f"[{style}]{text}[/]" if style else text
+    return Text(text, style=STYLES.get(cell.state, ""))
 
 
 def _legend(table: pd.DataFrame) -> str:

@@ -17,13 +17,13 @@ Cost = Callable[[str, int], float]  # (variant, number of the call) -> seconds
 class InProcess:
     """Stands where a worker stands; it has a session of its own and a clock that a test winds."""
 
-    def __init__(self, suite: str, cost: Cost) -> None:
-        self._suite = suite
+    def __init__(self, suite: str, threads: int, cost: Cost) -> None:
+        self._describe = Describe(suite, threads)
         self._session = Session(lambda stage, variant: None, lambda device: FakeClock(cost))
         self.on_wait: Callable[[str, str], None] = lambda stage, variant: None
 
     def describe(self) -> Described:
-        answer = self._session.answer(Describe(self._suite, 0))
+        answer = self._session.answer(self._describe)
         assert isinstance(answer, Described)
         return answer
 
@@ -43,13 +43,13 @@ def install(monkeypatch: pytest.MonkeyPatch, folder: Path, cost: Cost = same_cos
 
     @contextmanager
     def workers(suite: str, threads: int) -> Iterator[tuple[InProcess, InProcess]]:
-        worker, prover = InProcess(suite, cost), InProcess(suite, cost)
+        worker, prover = InProcess(suite, threads, cost), InProcess(suite, threads, cost)
         prover.describe()
         yield worker, prover
 
     monkeypatch.chdir(folder)
     monkeypatch.setattr(commands, "workers", workers)
-    monkeypatch.setattr(commands, "Worker", lambda suite, threads, environment: InProcess(suite, cost))
+    monkeypatch.setattr(commands, "Worker", lambda suite, threads, environment: InProcess(suite, threads, cost))
 
 
 def layerbench(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:

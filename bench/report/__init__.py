@@ -5,7 +5,7 @@ Nothing is measured here, nothing is loaded from the network, and torch is not i
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import jinja2
 import msgspec
 import pandas as pd
 
-from .. import frame, summary
+from .. import frame, stats, summary
 from ..record import Change, Run
 from . import changes as changed
 from . import details, devices, figures, panels, tables, validity, words
@@ -47,6 +47,9 @@ def render(run: Run, changes: Sequence[Change] = ()) -> str:
         "figures": details.pack({"templates": figures.templates(names), "charts": [figure for _, figure in charts]}),
         "details": details.pack(details.details(run)),
         "caps": details.caps(run),
+        "trim": words.percent(stats.TRIM),
+        "minimum": words.percent(stats.MINIMUM_FLOOR),
+        "maximum": words.percent(stats.MAXIMUM_SAME),
         "comparison": changed.compare(changes) if changes else None,
         "css": _read("page.css"),
         "scripts": scripts,
@@ -81,9 +84,9 @@ def _sections(run: Run, table: pd.DataFrame, names: Sequence[str]) -> tuple[list
         for panel in parts:
             missing = tables.notes(panel)
             drawn = []
-            for kind, title, figure in figures.charts(panel, names):
-                drawn.append((kind, title, len(charts)))
-                charts.append((kind, figure))
+            for chart in figures.charts(panel, names):
+                drawn.append((chart, len(charts)))
+                charts.append((chart.kind, chart.figure))
             shown.append({"panel": panel, "charts": drawn, "notes": missing, "lines": tables.lines(panel, missing, places)})
         section = {"layer": layer, "panels": shown, "devices": devices.crossings(parts)}
         sections.append(section | {"compiled": tables.compiling(parts), "accuracy": tables.accuracy(run, layer)})
@@ -103,7 +106,7 @@ def _read(name: str) -> str:
     return (HERE / name).read_text(encoding="utf-8")
 
 
-def _policy(scripts: Sequence[str]) -> str:
+def _policy(scripts: Iterable[str]) -> str:
     """Nothing may load and only these scripts may run.  Inline styles are allowed because plotly.js sets them."""
     hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in scripts)
     return f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"

@@ -121,7 +121,7 @@ def _operator(operator: Operator, calls: int, table: dict[str, int]) -> list[Any
         _short(operator.calls / steps),
         _short(operator.cpu_seconds / steps * 1e9, 3),
         _short(operator.device_seconds / steps * 1e9, 3),
-        _short(operator.allocated_bytes / steps, 3),
+        _short(operator.allocated_bytes / steps),
     ]
 
 

@@ -8,7 +8,7 @@ A test hands all kinds to plotly.graph_objects to be validated.
 import html
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
@@ -92,29 +92,46 @@ def _layout(kind: str, colours: dict[str, str], suffix: str) -> Json:
         hoverlabel={"bgcolor": colours["paper"], "bordercolor": colours["grid"], "font": {"color": colours["strong"]}},
         xaxis=x if kind == "samples" else x | {"type": "log", "tickmode": "array", "minor": {"ticks": ""}},
         modebar={"bgcolor": "rgba(0,0,0,0)", "color": colours["grid"], "activecolor": colours["text"]},
-        yaxis=axis | {"ticksuffix": suffix, "tickformat": form, "nticks": 6, "rangemode": "normal" if kind == "speedup" else "tozero"},
+        yaxis=axis
+        | {"ticksuffix": suffix, "tickformat": form, "nticks": 6, "rangemode": "normal" if kind in ("speedup", "samples") else "tozero"},
     ).to_plotly_json()
 
 
-def charts(panel: Panel, names: Sequence[str]) -> list[tuple[str, str, Json]]:
-    """(kind, title, figure) of every chart of a panel; a chart without a single measured value is left out."""
+class Chart(NamedTuple):
+    kind: str
+    title: str
+    figure: Json
+    note: str  # what the chart cannot show
+
+
+def charts(panel: Panel, names: Sequence[str]) -> list[Chart]:
+    """Every chart of a panel; one without a single measured value is left out."""
     drawn = [("speedup", step, _speedup(panel, names, step)) for step in panel.steps]
-    drawn += [("time", step, _lines(panel, names, "time", step, lambda row: row.seconds, "time per call")) for step in panel.steps]
+    drawn += [("time", step, _lines(panel, names, "time", [step], lambda row: row.seconds, "time per call")) for step in panel.steps]
     drawn += _memory(panel, names)
     if {"forward", "backward"} <= set(panel.steps):
         drawn.append(("split", "backward ÷ forward", _split(panel, names)))
-    return [(kind, title, figure) for kind, title, figure in drawn if figure]
+    return [Chart(kind, title, figure, zeros(figure, names) if kind == "memory" else "") for kind, title, figure in drawn if figure]
+
+
+def zeros(figure: Json, names: Sequence[str]) -> str:
+    """A measured 0 has no place on a logarithmic axis: the variants that have one, in words."""
+    found = []
+    for name, trace in zip(names, figure["data"], strict=False):
+        ticks = [tick for tick, value in zip(trace.get("x", ()), trace.get("y", ()), strict=True) if value == 0]
+        if ticks:
+            found.append(name if len(ticks) == len(trace["x"]) else f"{name} at {', '.join(map(str, ticks))}")
+    return f"0 B, which a log axis cannot show: {'; '.join(found)}" if found else ""
 
 
 def _memory(panel: Panel, names: Sequence[str]) -> list[tuple[str, str, Json | None]]:
-    """Memory belongs to the whole forward and backward, not to the step: taken from the step that ran the most of it."""
+    """Memory belongs to the whole forward and backward, not to the step: any step that was measured has it."""
     quantities = (
         ("saved for backward", lambda row: row.saved_bytes),
         ("peak in forward", lambda row: row.peak_forward_bytes),
         ("peak in backward", lambda row: row.peak_backward_bytes),
     )
-    step = panel.steps[-1]
-    return [("memory", title, _lines(panel, names, "memory", step, value, "tensor bytes")) for title, value in quantities]
+    return [("memory", title, _lines(panel, names, "memory", panel.steps, value, "tensor bytes")) for title, value in quantities]
 
 
 def _frame(panel: Panel, kind: str, titles: Sequence[str], traces: Sequence[Json]) -> Json:
@@ -123,7 +140,8 @@ def _frame(panel: Panel, kind: str, titles: Sequence[str], traces: Sequence[Json
     low, high = math.log10(ticks[0]), math.log10(ticks[-1])
     pad = max(0.15, 0.06 * (high - low))
     xaxis = {"title": {"text": html.escape(panel.axis)}, "tickvals": ticks, "range": [round(low - pad, 3), round(high + pad, 3)]}
-    shown = [*ALWAYS.get(kind, ()), *(value for trace in traces for value in trace.get("y", ()) if value)] or [1]  # all zero: any scale will do
+    above = [value for trace in traces for value in trace.get("y", ()) if value]  # a measured 0 has no place on a log axis
+    shown = [*ALWAYS.get(kind, ()), *above] or [1]
     least, most = math.log10(min(shown)), math.log10(max(shown))
     room = max(0.06 * (most - least), 0.01 if kind in ALWAYS else 0.1)
     title = "<br>".join(html.escape(title) for title in titles)
@@ -143,11 +161,11 @@ def log_ticks(low: float, high: float) -> list[float]:
     return places if len(places) >= 3 else []
 
 
-def _lines(panel: Panel, names: Sequence[str], kind: str, step: str, value: Callable[[Any], float], title: str) -> Json | None:
+def _lines(panel: Panel, names: Sequence[str], kind: str, steps: Sequence[str], value: Callable[[Any], float], title: str) -> Json | None:
     text = TICKS[kind]
     traces = []
     for name in names:
-        curve = panel.curve(step, name)
+        curve = {tick: row for step in steps for tick, row in panel.curve(step, name).items()}
         values = [value(curve[tick]) if tick in curve else None for tick in panel.ticks]
         traces.append({"x": panel.ticks, "y": [_short(v) for v in values], "text": [text(v) for v in values]} if curve else HIDDEN)
     return _figure(panel, kind, traces, title)
@@ -202,7 +220,7 @@ def _hover(row: Any) -> str:
     return f"{words.times(row.speedup)} ({words.span(row.speedup_low, row.speedup_high)}) {row.verdict}"
 
 
-def _polygon(ticks: Sequence[int], low: Sequence[float], high: Sequence[float]) -> Json:
+def _polygon(ticks: Sequence[float], low: Sequence[float], high: Sequence[float]) -> Json:
     """A single place is widened a little, so that its band can be seen."""
     if len(ticks) == 1:
         ticks, low, high = [ticks[0] * 0.94, ticks[0] * 1.06], [*low, *low], [*high, *high]

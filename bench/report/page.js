@@ -158,7 +158,7 @@ document.addEventListener("DOMContentLoaded", () => {
       const one = point.variants.find((v) => words[v.variant] === name && v.ns);
       return one ? { type: "scatter", x: one.order, y: one.ns.map((ns) => ns * 1e-9) } : { type: "scatter", visible: false };
     });
-    const layout = { template: template(source, "samples"), xaxis: { title: { text: "place in time among all samples of the point" } }, yaxis: { title: { text: "time per call" } } };
+    const layout = { template: template(source, "samples"), xaxis: { title: { text: "order in time" } }, yaxis: { title: { text: "time per call" } } };
     await Plotly.newPlot(plot, traces, layout, config);
   }
   async function open(number) {

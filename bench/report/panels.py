@@ -56,7 +56,9 @@ def panels(run: Run, table: pd.DataFrame) -> list[Panel]:
         rest = tuple((name, value) for name, value in row.size.items() if name != axis)
         groups.setdefault((row.layer, axis, row.device, row.dtype, rest), []).append(row)
     facts = {layer.name: layer for layer in run.layers}
-    return [Panel(facts[key[0]], *key[1:], tuple(members)) for key, members in groups.items()]
+    return [
+        Panel(facts[layer], axis, device, dtype, rest, tuple(members)) for (layer, axis, device, dtype, rest), members in groups.items()
+    ]
 
 
 def by_layer(run: Run, parts: Sequence[Panel]) -> Iterator[tuple[LayerFacts, list[Panel]]]:

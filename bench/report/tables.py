@@ -177,8 +177,8 @@ def compiling(parts: Sequence[Panel]) -> list[CompileRow]:
     for (where, variant), members in groups.items():
         row = members[0][1]
         payback = {r.step: words.calls(summary.payback(r.cold_seconds, r.seconds, r.speedup, r.verdict)) for _, r in members if r.verdict}
-        counts = (words.whole(value) for value in (row.graphs, row.breaks, row.recompiles))
-        result.append(CompileRow(where, variant, words.seconds(row.cold_seconds), *counts, payback))
+        graphs, breaks, recompiles = (words.whole(value) for value in (row.graphs, row.breaks, row.recompiles))
+        result.append(CompileRow(where, variant, words.seconds(row.cold_seconds), graphs, breaks, recompiles, payback))
     return result
 
 

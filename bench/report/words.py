@@ -6,6 +6,7 @@ What was not measured is None or NaN and becomes the empty string here; a zero i
 import math
 import re
 import shlex
+from typing import TypeGuard
 
 from ..record import Point, Run
 from ..stats import Interval
@@ -20,7 +21,7 @@ _TIME = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 _BYTES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B"))
 
 
-def known(value: float | None) -> bool:
+def known(value: float | None) -> TypeGuard[float]:
     return value is not None and math.isfinite(value)
 
 
@@ -120,6 +121,7 @@ def size(point_size: dict[str, int]) -> str:
 def headline(verdict: str) -> tuple[list[str], str]:
     """The verdict cut into who wins on each device, and the rest.  Numbers do not break across lines."""
     text = re.sub(r"(?<=\d) (?=\d{3}\b)", "\u202f", verdict).replace("n = ", "n\u00a0=\u00a0")
+    text = re.sub(r"(?<=\d)-(?=\d)", "\u2060–\u2060", text)
     sentences = [f"{sentence.rstrip('.')}." for sentence in text.split(". ")]
     first = [sentence for sentence in sentences if " wins " in sentence or sentence.startswith("Nothing ")]
     return first, " ".join(sentence for sentence in sentences if sentence not in first)

@@ -1,0 +1,55 @@
+"""torch.compile accounted for: what it captured, where it broke, what it gave up on."""
+
+import pytest
+import torch
+from torch import nn
+
+from layerbench.bench import Layer, Variant, compiling, make, randn, verify
+from layerbench.bench.make import Subject
+
+pytestmark = pytest.mark.skipif(bool(compiling.missing_compiler()), reason=compiling.missing_compiler())
+
+
+class Broken(nn.Linear):
+    """Prints in the middle: one graph break, two graphs."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = super().forward(x)
+        print("graph break")
+        return y.relu()
+
+
+def subject(module: type[nn.Module], *arguments: object) -> Subject:
+    compiling.forget()
+    layer = Layer("layer", {"batch": (4,)}, (randn("batch", 8),), lambda m, size: m(*arguments), {"stock": Variant(module)})
+    truth = verify.truth(layer, {"batch": 4}, torch.float32, "cpu", 0)
+    return make.subject("stock", truth.weights, truth.inputs, truth.cotangents)
+
+
+def test_a_whole_module_is_one_graph_without_breaks() -> None:
+    made = subject(nn.Linear, 8, 8)
+    compiled = compiling.compile_cold(made, differentiable=True)
+    assert (compiled.graphs, compiled.breaks, compiled.recompiles) == (1, (), 0)
+    assert compiled.cold_seconds > 0
+    graphs = compiling.graphs_so_far()
+    make.call(made, "backward").once()
+    assert compiling.graphs_so_far() == graphs
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # dynamo's own look at the tensors it carries over the break
+def test_a_graph_break_is_counted_with_its_reason() -> None:
+    compiled = compiling.compile_cold(subject(Broken, 8, 8), differentiable=True)
+    assert compiled.graphs == 2
+    (reason,) = compiled.breaks
+    assert reason.startswith("Failed to trace builtin operator: Dynamo does not know how to trace builtin operator `print`")
+
+
+def test_lstm_is_eager_under_another_name_and_says_so() -> None:
+    with pytest.raises(compiling.CompiledNothing, match=r"^torch\.compile compiled nothing and fell back to eager"):
+        compiling.compile_cold(subject(nn.LSTM, 8, 8), differentiable=True)
+
+
+def test_without_a_compiler_the_reason_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    assert compiling.missing_compiler() == "torch.compile needs a C++ compiler and none is on PATH; install g++ (as: apt-get install g++)"

@@ -1,0 +1,138 @@
+"""`layerbench run` from command line to page with invented times: verdicts, texts and exit codes to the digit."""
+
+from pathlib import Path
+
+import inprocess
+import pytest
+
+from layerbench.bench import frame, store
+from layerbench.bench.record import Measured, Run
+
+SUITE = '''
+"""Adding one, three times over."""
+import torch
+from torch import nn
+from layerbench.bench import Layer, Variant, randn
+
+class Stock(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+    def forward(self, x):
+        return x * self.weight
+
+class Fast(Stock):
+    pass
+
+class Slow(Stock):
+    pass
+
+class Wrong(Stock):
+    def forward(self, x):
+        return x * self.weight + 1
+
+class Alike(Stock):
+    pass
+
+scale = Layer("scale", {"batch": (2, 4)}, (randn("batch", 8),), lambda module, size: module(8),
+    {"stock": Variant(Stock), "fast": Variant(Fast), "slow": Variant(Slow), "alike": Variant(Alike)})
+'''
+
+COST = {"stock": 1e-3, "noise_floor": 1.02e-3, "fast": 0.5e-3, "slow": 1.25e-3, "alike": 1.01e-3, "wrong": 1e-3}
+
+
+def cost(variant: str, number: int) -> float:
+    return COST[variant]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "scale.py").write_text(SUITE)
+    inprocess.install(monkeypatch, tmp_path, cost)
+    return tmp_path
+
+
+def newest(folder: Path) -> Run:
+    return store.read(store.newest(folder / "results"))
+
+
+def test_verdicts_and_ratios_follow_from_the_times(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert inprocess.layerbench(monkeypatch, "run", "--suite", "scale.py", "--step", "forward") == 0
+    table = frame.tidy(newest(folder)).set_index(["variant", "point"])
+    for point in ("scale-forward-cpu-float32-batch2", "scale-forward-cpu-float32-batch4"):
+        rows = {variant: table.loc[variant, point] for variant in COST if variant != "wrong"}
+        assert rows["stock"].isna().verdict
+        assert {variant: row.verdict for variant, row in rows.items() if variant != "stock"} == {
+            "fast": "faster",
+            "slow": "slower",
+            "alike": "same",
+            "noise_floor": "same",
+        }
+        assert rows["fast"].speedup == pytest.approx(2)
+        assert (rows["slow"].speedup_low, rows["slow"].speedup_high) == pytest.approx((0.8, 0.8))
+        assert rows["alike"].noise_floor == pytest.approx(0.02)
+        assert rows["stock"].seconds == pytest.approx(1e-3)
+
+
+def test_the_terminal_says_who_won_in_a_sentence_and_a_table(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert inprocess.layerbench(monkeypatch, "run", "--suite", "scale.py", "--step", "forward", "--step", "training") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("fast wins 4 of 4 points on cpu (geometric mean 2.00x")
+    assert lines[1].split() == ["layer", "step", "device", "stock", "fast", "slow", "alike", "noise", "floor"]
+    assert lines[2].split() == [
+        *("scale", "forward", "cpu", "reference"),
+        *("2.00x", "(2.00-2.00)", "▲", "0.80x", "(0.80-0.80)", "▼", "0.99x", "(0.99-0.99)", "=", "2.0%"),
+    ]
+    assert lines[-2].startswith("results: results/")
+    assert lines[-1].startswith("page:    reports/")
+
+
+def test_the_page_is_written_and_holds_the_verdict(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inprocess.layerbench(monkeypatch, "run", "--suite", "scale.py", "--step", "forward")
+    run = newest(folder)
+    page = (folder / "reports" / run.name / "index.html").read_text()
+    assert "fast wins 2 of 2 points on cpu" in page
+    assert not list((folder / "results").glob("*.journal"))
+
+
+def test_one_wrong_variant_makes_the_exit_code_1_and_the_rest_is_there(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "scale.py").write_text(SUITE.replace('"alike": Variant(Alike)', '"wrong": Variant(Wrong)'))
+    assert inprocess.layerbench(monkeypatch, "run", "--suite", "scale.py", "--step", "forward") == 1
+    assert "FAILED scale wrong, 2 points, at verify: output: off by" in capsys.readouterr().out
+    assert sum(isinstance(record.outcome, Measured) for record in newest(folder).records) == 2 * 4
+
+
+def test_compare_tells_a_slower_run_from_a_same_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for slowdown in (1.0, 1.2):
+        inprocess.install(monkeypatch, folder, lambda variant, number, s=slowdown: COST[variant] * (s if variant == "fast" else 1))
+        inprocess.layerbench(monkeypatch, "run", "--suite", "scale.py", "--step", "forward")
+    old, new = sorted(map(str, (folder / "results").glob("*.json")), key=lambda path: (len(path), path))
+    capsys.readouterr()
+    assert inprocess.layerbench(monkeypatch, "compare", old, new) == 1
+    out = capsys.readouterr().out
+    assert "scale-forward-cpu-float32-batch2  fast     speedup    2  1.667  1.200 (1.200-1.200)  slower" in out
+    assert inprocess.layerbench(monkeypatch, "compare", old, old) == 0
+    assert inprocess.layerbench(monkeypatch, "compare", new, old) == 0
+
+
+def test_ctrl_c_keeps_what_was_finished(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    calls = {"made": 0}
+
+    def interrupted(variant: str, number: int) -> float:
+        calls["made"] += 1
+        if calls["made"] > 400:
+            raise KeyboardInterrupt
+        return COST[variant]
+
+    inprocess.install(monkeypatch, folder, interrupted)
+    assert inprocess.layerbench(monkeypatch, "run", "--suite", "scale.py", "--step", "forward") == 130
+    run = newest(folder)
+    assert run.notes == ("interrupted: the points after this were not measured",)
+    assert {record.point.id for record in run.records} == {"scale-forward-cpu-float32-batch2"}
+    assert "note: interrupted" in capsys.readouterr().out
