@@ -15,6 +15,7 @@ nox.options.sessions = ["tests", "lint"]
 
 ROOT = Path(__file__).resolve().parent
 ENVIRONMENT = ROOT / ".nox" / f"python{sys.version_info.major}.{sys.version_info.minor}"
+INTERRUPT_SECONDS = 30.0  # after Ctrl-C a run still writes what it has measured; nox's own patience is a third of a second
 
 
 @nox.session(venv_backend="none")
@@ -65,7 +66,7 @@ def _layerbench(session: nox.Session, *words: str) -> None:
 
 def _run(session: nox.Session, program: str, *words: str) -> None:
     _install(session)
-    session.run(ENVIRONMENT / "bin" / program, *words)
+    session.run(ENVIRONMENT / "bin" / program, *words, interrupt_timeout=INTERRUPT_SECONDS)
 
 
 def _install(session: nox.Session) -> None:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -91,7 +92,7 @@ def write_reports(files: Sequence[Path], out: Path) -> None:
 
     for file in files or [store.newest(out / "results")]:
         run = store.read(file)
-        print(store.guarded(lambda run=run: report.write(run, out / "reports" / run.name / "index.html"), out))
+        print(store.guarded(partial(report.write, run, out / "reports" / run.name / "index.html"), out))
 
 
 def compare_runs(old: Path, new: Path, out: Path) -> int:
@@ -102,7 +103,7 @@ def compare_runs(old: Path, new: Path, out: Path) -> int:
     changes = compare.compare(before, after)
     terminal.print_changes(_console(), changes, compare.differences(before, after))
     page = out / "reports" / f"{after.name}-against-{before.name}" / "index.html"
-    print(store.guarded(lambda: report.write(after, page, changes), out))
+    print(store.guarded(partial(report.write, after, page, changes), out))
     return 1 if compare.failures(changes) else 0
 
 
@@ -111,7 +112,7 @@ def _show(run: Run, out: Path) -> None:
 
     terminal.print_run(_console(), run, frame.tidy(run))
     print(f"results: {out / 'results' / run.name}.json")
-    page = store.guarded(lambda: report.write(run, out / "reports" / run.name / "index.html"), out)
+    page = store.guarded(partial(report.write, run, out / "reports" / run.name / "index.html"), out)
     print(f"page:    {page}")
 
 

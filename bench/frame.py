@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -44,7 +45,7 @@ _NUMBERS = (
     *("live_bytes", "saved_bytes", "peak_forward_bytes", "peak_backward_bytes"),
     *("cold_seconds", "graphs", "breaks", "recompiles"),
 )
-COLUMNS: dict[str, type] = dict.fromkeys(_TEXT, object) | dict.fromkeys(_NUMBERS, float)
+COLUMNS: dict[str, Any] = dict.fromkeys(_TEXT, object) | dict.fromkeys(_NUMBERS, float)
 
 
 def _identity(record: Record) -> dict[str, object]:

@@ -58,7 +58,7 @@ def read(profiler: profile) -> Events:
     for event in profiler.profiler.kineto_results.events():
         name, start = event.name(), event.start_ns()
         if name == "[memory]":
-            allocations.append(Allocation(start, event.nbytes(), event.start_thread_id()))
+            allocations.append(Allocation(start, event.nbytes(), event.start_thread_id()))  # type: ignore[attr-defined]  # torch's stub lacks it
         elif "CPU" not in str(event.device_type()):
             kernels.append(Kernel(name, event.duration_ns(), event.linked_correlation_id()))
         elif event.duration_ns() > 0:

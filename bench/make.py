@@ -164,14 +164,22 @@ def probe(module: nn.Module, inputs: Sequence[Tensor]) -> object:
 
 def call(subject: Subject, step: str) -> Call:
     """What one step of a point runs.  All gradients are cleared, and the graph of a backward is built, outside the clock."""
-    if step == "forward":
-        return Call(subject.variant, None, lambda _: subject.forward())
-    if step == "backward":
-        return Call(subject.variant, lambda: (subject.clear_gradients(), subject.forward())[1], subject.backward)
+
+    def forward(_: object) -> object:
+        return subject.forward()
+
+    def fresh_graph() -> object:
+        subject.clear_gradients()
+        return subject.forward()
 
     def train(_: object) -> object:
         output = subject.forward()
         subject.backward(output)
         return output
 
+    if step == "forward":
+        return Call(subject.variant, None, forward)
+    if step == "backward":
+        return Call(subject.variant, fresh_graph, subject.backward)
+    assert step == "training"
     return Call(subject.variant, subject.clear_gradients, train)

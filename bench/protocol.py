@@ -54,8 +54,10 @@ class Refused(Struct, frozen=True, tag=True):
 
 
 class Broken(Struct, frozen=True, tag=True):
-    """A fault of layerbench itself, with its traceback."""
+    """A fault of layerbench itself: where the worker was, and the traceback."""
 
+    stage: str
+    variant: str
     traceback: str
 
 

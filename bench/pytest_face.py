@@ -28,7 +28,9 @@ def points(suite: str = mount.DEFAULT) -> Callable[..., None]:
     layers = {each.layer.name: each.layer for each in declared}
     tasks = plan.plan([each.facts for each in declared], environment.devices(), Selection())
     cases = [
-        pytest.param(layers[task.point.layer], task, variant, id=f"{task.point.id}-{variant}") for task in tasks for variant in task.variants
+        pytest.param(layers[task.point.layer], task, variant, id=f"{task.point.id}-{variant}")
+        for task in tasks
+        for variant in task.variants
     ]
 
     @pytest.mark.parametrize(("layer", "task", "variant"), cases)

@@ -100,7 +100,11 @@ class Worker:
         if isinstance(answer, Refused):
             raise Mistake(answer.sentence)
         if isinstance(answer, Broken):
-            raise RuntimeError(f"a fault of layerbench itself; please report it with this:\n{answer.traceback}")
+            self.close()
+            print(answer.traceback, file=sys.stderr)
+            raise WorkerDied(
+                answer.stage, answer.variant, f"a fault of layerbench itself, please report it: {answer.traceback.splitlines()[-1]}"
+            )
         return answer
 
     def _end(self, reason: str) -> None:

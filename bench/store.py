@@ -94,7 +94,11 @@ class Journal:
         """Its first line is the run without records.  Raises Mistake where the folder cannot be written, before anything is measured."""
         self.path = path
         self._file = guarded(lambda: self._open(path), path.parent)
-        self._write(header)
+        try:
+            self._write(header)
+        except Mistake:
+            self._file.close()
+            raise
 
     @staticmethod
     def _open(path: Path) -> FileIO:

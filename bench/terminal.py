@@ -88,7 +88,8 @@ def print_changes(console: Console, changes: Sequence[Change], differences: Sequ
         table.add_column(name, justify=justify)  # type: ignore[arg-type]  # rich types it as a literal
     table.add_column("verdict")
     for change in moved:
-        shown = "" if change.ratio != change.ratio else f"{change.ratio:.3f} ({change.low:.3f}-{change.high:.3f})"
+        span = f" ({change.low:.3f}-{change.high:.3f})" if change.low < change.high else ""  # bytes and counts are exact
+        shown = "" if change.ratio != change.ratio else f"{change.ratio:.3f}{span}"
         form = ".4g" if change.metric == "speedup" else ".0f"
         numbers = ["" if value != value else f"{value:{form}}" for value in (change.old, change.new)]
         table.add_row(*map(Text, (change.point.id, change.variant, change.metric, *numbers, shown, change.verdict)))

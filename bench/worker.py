@@ -27,7 +27,8 @@ def serve(connection: Connection, place: Place) -> None:
         except Mistake as mistake:
             answer = Refused(str(mistake))
         except Exception:  # noqa: BLE001  a fault of ours must reach the parent as words, not as a vanished process
-            answer = Broken(traceback.format_exc())
+            where = place.read()
+            answer = Broken(where.stage, where.variant, traceback.format_exc())
         place.write("idle")
         send(connection, answer)
 

@@ -9,7 +9,7 @@ import pytest
 
 from layerbench.bench import mount, store
 
-SUITE = '''
+SUITE = """
 from torch import nn
 from layerbench.bench import Layer, Variant, randn
 
@@ -23,7 +23,7 @@ class Renamed(nn.Linear):
 
 linear = Layer("linear", {"batch": (2, 4), "width": (8,)}, (randn("batch", "width"),), lambda module, size: module(8, 8),
     {"stock": Variant(nn.Linear), "again": Variant(nn.Linear)})
-'''
+"""
 
 
 @pytest.fixture
@@ -35,11 +35,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 BAD = {
     "unknown layer": (["-k", "linera"], "-k: nothing is called 'linera' (did you mean 'linear'?); layers: linear; variants: stock, again"),
-    "unknown variant": (["-k", "linear and agian"], "-k: nothing is called 'agian' (did you mean 'again'?); layers: linear; variants: stock, again"),
+    "unknown variant": (
+        ["-k", "linear and agian"],
+        "-k: nothing is called 'agian' (did you mean 'again'?); layers: linear; variants: stock, again",
+    ),
     "unknown device": (["--device", "tpu"], "--device tpu: not on this machine; it has cpu"),
     "unknown dtype": (["--dtype", "float8"], "--dtype float8: unknown; choose from float32, bfloat16, float16"),
     "unknown step": (["--step", "sideways"], "--step sideways: unknown; choose from forward, backward, training"),
-    "unknown size": (["--set", "bacth=1"], "--set bacth=...: no layer of the suite has that dimension (did you mean 'batch'?); they have batch, width"),
+    "unknown size": (
+        ["--set", "bacth=1"],
+        "--set bacth=...: no layer of the suite has that dimension (did you mean 'batch'?); they have batch, width",
+    ),
     "size without a value": (["--set", "batch"], "--set batch: write a dimension and its values, as --set batch=1,8,64"),
     "size zero": (["--set", "batch=0"], "--set batch=...: sizes are whole numbers from 1 up, as batch=1,8,64"),
     "budget": (["--budget", "soon"], "--budget soon: not a duration; write for example 90s, 5m or 1h"),
@@ -69,7 +75,9 @@ def test_no_gpu_says_what_was_found_and_what_to_type(
 def test_a_layer_file_that_does_not_import(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "mine.py").write_text("import math\nimport nosuchmodule\n")
     assert inprocess.layerbench(monkeypatch, "run", "--suite", "mine.py") == 2
-    told = "mine.py, line 2: the file does not import: ModuleNotFoundError: No module named 'nosuchmodule'; mend it, or name another --suite"
+    told = (
+        "mine.py, line 2: the file does not import: ModuleNotFoundError: No module named 'nosuchmodule'; mend it, or name another --suite"
+    )
     assert capsys.readouterr().err == f"layerbench: {told}\n"
 
 
@@ -136,12 +144,16 @@ def test_a_bad_results_file(
         assert error.count("\n") == 1
 
 
-def test_report_without_any_run_says_what_to_type(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_without_any_run_says_what_to_type(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert inprocess.layerbench(monkeypatch, "report") == 2
     assert capsys.readouterr().err == "layerbench: no run file in results/; type  layerbench run  first, or give the path of a run file\n"
 
 
-def test_dry_run_prints_the_points_and_makes_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_dry_run_prints_the_points_and_makes_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert inprocess.layerbench(monkeypatch, "run", "--suite", "mine.py", "--dry-run", "--set", "batch=3", "--step", "forward") == 0
     assert capsys.readouterr().out == "linear-forward-cpu-float32-batch3-width8  [stock again]\n"
     assert not (folder / "results").exists()

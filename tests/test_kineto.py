@@ -50,7 +50,9 @@ def test_an_allocation_belongs_to_the_innermost_operator_around_it() -> None:
 
 
 def test_only_what_begins_inside_a_step_counts() -> None:
-    events = Events([span("before", 0, 5), span(kineto.STEP, 10, 20), span("a", 11, 12), span("between", 25, 26), span(kineto.STEP, 30, 40)], [], [])
+    events = Events(
+        [span("before", 0, 5), span(kineto.STEP, 10, 20), span("a", 11, 12), span("between", 25, 26), span(kineto.STEP, 30, 40)], [], []
+    )
     assert [s.name for s in kineto.within(events, kineto.ranges(events, kineto.STEP))] == ["a"]
 
 

@@ -7,8 +7,8 @@ import pytest
 from layerbench.bench import compiling, environment, interpreter, mount
 from layerbench.bench.cell import Cell
 from layerbench.bench.plan import sizes
-from layerbench.bench.prove import prove
 from layerbench.bench.protocol import Finished, Prove
+from layerbench.bench.prove import prove
 from layerbench.bench.record import Checked, Failed, Point
 from layerbench.bench.remote import INTERPRETER, Worker
 

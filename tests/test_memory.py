@@ -33,7 +33,11 @@ class Keeping(torch.autograd.Function):
 
 def subject(module: type[nn.Module], batch: int, width: int, *arguments: object) -> Subject:
     layer = Layer(
-        "layer", {"batch": (batch,), "width": (width,)}, (randn("batch", "width"),), lambda m, size: m(*arguments), {"stock": Variant(module)}
+        "layer",
+        {"batch": (batch,), "width": (width,)},
+        (randn("batch", "width"),),
+        lambda m, size: m(*arguments),
+        {"stock": Variant(module)},
     )
     truth = verify.truth(layer, {"batch": batch, "width": width}, torch.float32, "cpu", 0)
     made = make.subject("stock", truth.weights, truth.inputs, truth.cotangents)

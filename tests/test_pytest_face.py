@@ -44,7 +44,9 @@ def test_k_selects_points_by_id_and_the_run_is_a_pytest_benchmark_file(tmp_path:
     assert done.returncode == 0, done.stdout
     names = [each["param"] for each in json.loads((tmp_path / "out.json").read_text())["benchmarks"]]
     point = "cpu-float32-batch10-width64"
-    assert sorted(names) == sorted(f"softmax-{step}-{point}-{variant}" for step in ("forward", "backward") for variant in ("stock", "manual"))
+    assert sorted(names) == sorted(
+        f"softmax-{step}-{point}-{variant}" for step in ("forward", "backward") for variant in ("stock", "manual")
+    )
     assert "gpu is declared for devices='gpu', and this point is on cpu" in done.stdout
 
 

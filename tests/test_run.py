@@ -82,7 +82,9 @@ def test_a_death_of_the_prover_fails_that_variant_alone() -> None:
 
 
 def test_a_cpu_only_variant_on_a_gpu_says_why_it_is_not_there() -> None:
-    facts = LayerFacts("layer", "", "f.py", 1, {"batch": (1,)}, (VariantFacts("stock", False, "any"), VariantFacts("host", False, "cpu")), {})
+    facts = LayerFacts(
+        "layer", "", "f.py", 1, {"batch": (1,)}, (VariantFacts("stock", False, "any"), VariantFacts("host", False, "cpu")), {}
+    )
     point = Task(Point("layer", {"batch": 1}, "float32", "cuda", "forward"), ("stock", "host"))
     (records,) = run([point], [facts], Scripted({}), Scripted({}), lambda left: 1.0, "")
     found = {record.variant: record.outcome for record in records}

@@ -11,7 +11,7 @@ from layerbench.bench.protocol import Finished, Measure, Prove
 from layerbench.bench.record import Measured, Point, Skipped
 from layerbench.bench.remote import INTERPRETER, Worker, WorkerDied
 
-SUITE = '''
+SUITE = """
 import os, signal, sys, time
 from torch import nn
 from layerbench.bench import GPU, Layer, Variant, randn
@@ -41,7 +41,7 @@ class NoKernel(nn.ReLU):
 relu = Layer("relu", {"batch": (4,)}, (randn("batch", 8),), lambda module, size: module(),
     {"stock": Variant(nn.ReLU), "segfault": Variant(Segfault), "leaves": Variant(Leaves), "hangs": Variant(Hangs), "talks": Variant(Talks),
      "nokernel": Variant(NoKernel, devices=GPU)})
-'''
+"""
 
 POINT = Point("relu", {"batch": 4}, "float32", "cpu", "forward")
 
@@ -104,5 +104,21 @@ def test_a_gpu_variant_without_a_triton_kernel_is_not_called_proved(suite: str) 
 
 def test_a_suite_that_kills_the_process_at_import_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "dead.py").write_text("import os\nos._exit(3)\n")
-    with pytest.raises(Mistake, match=r"importing it ended the process: the worker process died: exit code 3; mend it, or name another --suite$"):
+    with pytest.raises(
+        Mistake, match=r"importing it ended the process: the worker process died: exit code 3; mend it, or name another --suite$"
+    ):
         Worker(str(tmp_path / "dead.py"), 1, {}).describe()
+
+
+def test_a_fault_of_ours_is_a_death_with_its_traceback_and_the_next_request_is_answered(
+    suite: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    worker = Worker(suite, 1, {})
+    try:
+        with pytest.raises(WorkerDied) as death:
+            worker.answer(Measure(POINT, ("stock", "not declared"), 0.1, ""))
+        assert death.value.reason == "a fault of layerbench itself, please report it: KeyError: 'not declared'"
+        assert "Traceback (most recent call last)" in capsys.readouterr().err
+        assert isinstance(worker.answer(Measure(POINT, ("stock",), 0.1, "")), Finished)
+    finally:
+        worker.close()

@@ -16,7 +16,7 @@ import pandas as pd
 from .. import frame, stats, summary
 from ..record import Change, Run
 from . import changes as changed
-from . import details, devices, figures, panels, tables, validity, words
+from . import details, devices, figures, looks, panels, tables, validity, words
 
 HERE = Path(__file__).parent
 BUNDLE = "plotly-basic.min.js"
@@ -41,10 +41,10 @@ def render(run: Run, changes: Sequence[Change] = ()) -> str:
     values = {
         "run": run,
         "names": names,
-        "styles": {name: figures.style(place) for place, name in enumerate(names)},
+        "styles": {name: looks.style(place) for place, name in enumerate(names)},
         "kinds": {kind: title for kind, title in KINDS.items() if any(kind == k for k, _ in charts)},
         "sections": sections,
-        "figures": details.pack({"templates": figures.templates(names), "charts": [figure for _, figure in charts]}),
+        "figures": details.pack({"templates": looks.templates(names), "charts": [figure for _, figure in charts]}),
         "details": details.pack(details.details(run)),
         "caps": details.caps(run),
         "trim": words.percent(stats.TRIM),
@@ -86,9 +86,9 @@ def _sections(run: Run, table: pd.DataFrame, names: Sequence[str]) -> tuple[list
             drawn = []
             for chart in figures.charts(panel, names):
                 drawn.append((chart, len(charts)))
-                charts.append((chart.kind, chart.figure))
+                charts.append((chart.kind, chart.figure))  # None where all is zero: page.html says so
             shown.append({"panel": panel, "charts": drawn, "notes": missing, "lines": tables.lines(panel, missing, places)})
-        section = {"layer": layer, "panels": shown, "devices": devices.crossings(parts)}
+        section = {"layer": layer, "panels": shown, "sizes": panels.sizes(parts), "devices": devices.crossings(parts)}
         sections.append(section | {"compiled": tables.compiling(parts), "accuracy": tables.accuracy(run, layer)})
     return sections, charts
 

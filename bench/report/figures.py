@@ -1,6 +1,6 @@
 """Figures of a panel as Plotly JSON: data and ticks only.  Looks live in one template per kind of chart, sent once; nothing is drawn here.
 
-The traces of a figure stand in fixed slots (see `_slots`), so that the template's trace list gives every variant the same colour,
+The traces of a figure stand in fixed slots (see `looks.templates`), so that the template's trace list gives every variant the same colour,
 dash and marker in every chart.  Figures are plain dicts: plotly.py takes 1.3 ms to build one trace, and a large run has thousands.
 A test hands all kinds to plotly.graph_objects to be validated.
 """
@@ -10,97 +10,19 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import plotly.graph_objects as go
-
 from . import words
+from .looks import Json
 from .panels import Panel
 
-Json = dict[str, Any]
-
-# Okabe-Ito; the reference is grey.  All but the last two reach 3:1 on both backgrounds; dash and marker differ too.
-COLOURS = ("#7a828c", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-DASHES = ("solid", "solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
-MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "pentagon", "star")
-FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif"
-NOISE = "rgba(128,136,146,0.20)"
-THEMES = {
-    "light": {"text": "#3d4652", "strong": "#11161c", "grid": "#e4e8ec", "paper": "#ffffff"},
-    "dark": {"text": "#aab4c0", "strong": "#f1f4f7", "grid": "#2a313a", "paper": "#171c22"},
-}
 ALWAYS: dict[str, tuple[float, ...]] = {"speedup": (0.9, 1.1), "split": (1, 3)}  # on the axis, so that noise does not fill the chart
 TICKS = {"speedup": words.times, "time": words.seconds, "memory": words.count_bytes, "split": words.times}
 HIDDEN: Json = {"visible": False}
 
 
-def style(index: int) -> dict[str, str]:
-    """Colour, dash and marker of the variant at that place."""
-    return {"colour": COLOURS[index % len(COLOURS)], "dash": DASHES[index % len(DASHES)], "marker": MARKERS[index % len(MARKERS)]}
-
-
-def templates(names: Sequence[str]) -> Json:
-    """{"traces": {kind: [slot, ...]}, "layouts": {theme: {kind: layout}}}: everything that figures do not repeat."""
-    lines = [_line(index, name) for index, name in enumerate(names)]
-    bands = [_band(_faded(style(index)["colour"])) for index in range(len(names))]
-    points = [
-        dict(line, mode="markers", hovertemplate="%{y:.3s}s, %{x}<extra>" + html.escape(name) + "</extra>")
-        for line, name in _both(lines, names)
-    ]
-    floor = {"type": "scatter", "mode": "markers", "marker": {"color": COLOURS[0], "symbol": "x-thin-open", "size": 6}, "hoverinfo": "skip"}
-    traces = {
-        "speedup": [_band(NOISE), *(trace for pair in _both(bands, lines) for trace in pair)],
-        **dict.fromkeys(("time", "memory", "split"), lines),
-        "samples": [*points, floor],
-    }
-    suffix = {"speedup": words.TIMES, "time": "s", "memory": "B", "split": words.TIMES, "samples": "s"}
-    layouts = {theme: {kind: _layout(kind, colours, suffix[kind]) for kind in traces} for theme, colours in THEMES.items()}
-    return {"traces": traces, "layouts": layouts}
-
-
-def _both(first: Sequence[Any], second: Sequence[Any]) -> list[tuple[Any, Any]]:
-    return list(zip(first, second, strict=True))
-
-
-def _line(index: int, name: str) -> Json:
-    look = style(index)
-    return go.Scatter(
-        mode="lines+markers",
-        line={"color": look["colour"], "dash": look["dash"], "width": 2},
-        marker={"color": look["colour"], "symbol": look["marker"], "size": 7},
-        hovertemplate="%{text}<extra>" + html.escape(name) + "</extra>",
-    ).to_plotly_json()
-
-
-def _band(colour: str) -> Json:
-    return go.Scatter(mode="lines", line={"width": 0}, fill="toself", fillcolor=colour, hoverinfo="skip").to_plotly_json()
-
-
-def _faded(colour: str) -> str:
-    return "rgba({},{},{},0.22)".format(*(int(colour[i : i + 2], 16) for i in (1, 3, 5)))
-
-
-def _layout(kind: str, colours: dict[str, str], suffix: str) -> Json:
-    axis = {"gridcolor": colours["grid"], "zeroline": False, "automargin": True, "title": {"standoff": 8}}
-    x = axis | {"showgrid": False, "ticks": "outside", "tickcolor": colours["grid"], "linecolor": colours["grid"], "showline": True}
-    form = ".3~g" if suffix == words.TIMES else ".3~s"
-    return go.Layout(
-        font={"family": FONT, "size": 12, "color": colours["text"]},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        margin={"l": 8, "r": 10, "t": 8, "b": 8},
-        showlegend=False,
-        hovermode="closest" if kind == "samples" else "x unified",
-        hoverlabel={"bgcolor": colours["paper"], "bordercolor": colours["grid"], "font": {"color": colours["strong"]}},
-        xaxis=x if kind == "samples" else x | {"type": "log", "tickmode": "array", "minor": {"ticks": ""}},
-        modebar={"bgcolor": "rgba(0,0,0,0)", "color": colours["grid"], "activecolor": colours["text"]},
-        yaxis=axis
-        | {"ticksuffix": suffix, "tickformat": form, "nticks": 6, "rangemode": "normal" if kind in ("speedup", "samples") else "tozero"},
-    ).to_plotly_json()
-
-
 class Chart(NamedTuple):
     kind: str
     title: str
-    figure: Json
+    figure: Json | None  # None: nothing but zeros, which the note says
     note: str  # what the chart cannot show
 
 
@@ -111,7 +33,15 @@ def charts(panel: Panel, names: Sequence[str]) -> list[Chart]:
     drawn += _memory(panel, names)
     if {"forward", "backward"} <= set(panel.steps):
         drawn.append(("split", "backward ÷ forward", _split(panel, names)))
-    return [Chart(kind, title, figure, zeros(figure, names) if kind == "memory" else "") for kind, title, figure in drawn if figure]
+    return [_chart(panel, names, kind, title, figure) for kind, title, figure in drawn if figure]
+
+
+def _chart(panel: Panel, names: Sequence[str], kind: str, title: str, figure: Json) -> Chart:
+    values = [value for trace in figure["data"] for value in trace.get("y", ()) if value is not None]
+    if not any(values):
+        return Chart(kind, title, None, f"is 0 for every variant at every {panel.axis}")
+    layout = _frame(panel, kind, figure["titles"], figure["data"])
+    return Chart(kind, title, {"data": figure["data"], "layout": layout}, zeros(figure, names))
 
 
 def zeros(figure: Json, names: Sequence[str]) -> str:
@@ -121,7 +51,7 @@ def zeros(figure: Json, names: Sequence[str]) -> str:
         ticks = [tick for tick, value in zip(trace.get("x", ()), trace.get("y", ()), strict=True) if value == 0]
         if ticks:
             found.append(name if len(ticks) == len(trace["x"]) else f"{name} at {', '.join(map(str, ticks))}")
-    return f"0 B, which a log axis cannot show: {'; '.join(found)}" if found else ""
+    return f"0, which a log axis cannot show: {'; '.join(found)}" if found else ""
 
 
 def _memory(panel: Panel, names: Sequence[str]) -> list[tuple[str, str, Json | None]]:
@@ -141,24 +71,27 @@ def _frame(panel: Panel, kind: str, titles: Sequence[str], traces: Sequence[Json
     pad = max(0.15, 0.06 * (high - low))
     xaxis = {"title": {"text": html.escape(panel.axis)}, "tickvals": ticks, "range": [round(low - pad, 3), round(high + pad, 3)]}
     above = [value for trace in traces for value in trace.get("y", ()) if value]  # a measured 0 has no place on a log axis
-    shown = [*ALWAYS.get(kind, ()), *above] or [1]
+    shown = [*ALWAYS.get(kind, ()), *above]
     least, most = math.log10(min(shown)), math.log10(max(shown))
     room = max(0.06 * (most - least), 0.01 if kind in ALWAYS else 0.1)
     title = "<br>".join(html.escape(title) for title in titles)
     yaxis: Json = {"title": {"text": title}, "range": [round(least - room, 3), round(most + room, 3)]}
-    if places := log_ticks(10 ** (least - room), 10 ** (most + room)):
-        yaxis |= {"tickvals": places, "ticktext": [words.whole_tick(text(place)) for place in places]}
-    return {"xaxis": xaxis, "yaxis": yaxis}
+    places = log_ticks(10 ** (least - room), 10 ** (most + room))
+    return {"xaxis": xaxis, "yaxis": yaxis | {"tickvals": places, "ticktext": [words.whole_tick(text(place)) for place in places]}}
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Round places on a logarithmic axis, each with its unit; none where the range is narrow, for there plotly's own are better."""
+    """At most seven round places between two positive numbers: by decades where the range is wide, in equal steps where it is narrow."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for steps in ((1, 2, 5), (1, 3), (1,)):
-        places = [float(f"{step}e{decade}") for decade in decades for step in steps if low <= step * 10.0**decade <= high]
-        if len(places) <= 6:
+    for digits in ((1, 2, 5), (1, 3), (1,)):
+        places = [float(f"{digit}e{decade}") for decade in decades for digit in digits if low <= float(f"{digit}e{decade}") <= high]
+        if len(places) <= 7:
             break
-    return places if len(places) >= 3 else []
+    if len(places) >= 3:
+        return places
+    unit = 10.0 ** math.floor(math.log10(high - low))
+    step = next(s for s in (0.1 * unit, 0.2 * unit, 0.5 * unit, unit, 2 * unit) if (high - low) / s <= 6)
+    return [float(f"{step * place:.6g}") for place in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
 def _lines(panel: Panel, names: Sequence[str], kind: str, steps: Sequence[str], value: Callable[[Any], float], title: str) -> Json | None:
@@ -168,7 +101,7 @@ def _lines(panel: Panel, names: Sequence[str], kind: str, steps: Sequence[str], 
         curve = {tick: row for step in steps for tick, row in panel.curve(step, name).items()}
         values = [value(curve[tick]) if tick in curve else None for tick in panel.ticks]
         traces.append({"x": panel.ticks, "y": [_short(v) for v in values], "text": [text(v) for v in values]} if curve else HIDDEN)
-    return _figure(panel, kind, traces, title)
+    return _data(traces, title)
 
 
 def _split(panel: Panel, names: Sequence[str]) -> Json | None:
@@ -178,7 +111,7 @@ def _split(panel: Panel, names: Sequence[str]) -> Json | None:
         both = {tick: backward[tick].seconds / forward[tick].seconds for tick in forward if tick in backward}
         values = [both.get(tick) for tick in panel.ticks]
         traces.append({"x": panel.ticks, "y": [_short(v) for v in values], "text": [words.times(v) for v in values]} if both else HIDDEN)
-    return _figure(panel, "split", traces, "backward time ÷ forward time")
+    return _data(traces, "backward time ÷ forward time")
 
 
 def _speedup(panel: Panel, names: Sequence[str], step: str) -> Json | None:
@@ -195,7 +128,7 @@ def _speedup(panel: Panel, names: Sequence[str], step: str) -> Json | None:
     by_definition = [f"1{words.TIMES} by definition"] * 2
     traces[2 * list(names).index(stock) + 1] = {"x": [ends[0], ends[-1]], "y": [1, 1], "text": by_definition, "mode": "lines"}
     noise = _polygon(ends, [1 / (1 + floors[tick]) for tick in ends], [1 + floors[tick] for tick in ends])
-    return _figure(panel, "speedup", [noise, *traces], f"times faster than {stock}", "ratio > 1 is faster")
+    return _data([noise, *traces], f"times faster than {stock}", "ratio > 1 is faster")
 
 
 def _banded(ticks: Sequence[int], curve: dict[int, Any]) -> list[Json]:
@@ -227,12 +160,13 @@ def _polygon(ticks: Sequence[float], low: Sequence[float], high: Sequence[float]
     return {"x": [*ticks, *reversed(ticks)], "y": [_short(v) for v in (*low, *reversed(high))]}
 
 
-def _figure(panel: Panel, kind: str, traces: list[Json], *titles: str) -> Json | None:
+def _data(traces: list[Json], *titles: str) -> Json | None:
+    """The traces in their slots and the lines of the vertical axis' title; None when no slot has any."""
     if all(trace is HIDDEN for trace in traces):
         return None
     while traces[-1] is HIDDEN:
         traces.pop()
-    return {"data": traces, "layout": _frame(panel, kind, titles, traces)}
+    return {"data": traces, "titles": titles}
 
 
 def _short(value: float | None) -> float | None:

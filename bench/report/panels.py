@@ -62,9 +62,20 @@ def panels(run: Run, table: pd.DataFrame) -> list[Panel]:
 
 
 def by_layer(run: Run, parts: Sequence[Panel]) -> Iterator[tuple[LayerFacts, list[Panel]]]:
-    """Every layer of the run with its panels; a layer without any has an empty list, and is not left out."""
+    """The layers that have a point in the run, each with its panels."""
     for layer in run.layers:
-        yield layer, [panel for panel in parts if panel.layer.name == layer.name]
+        if mine := [panel for panel in parts if panel.layer.name == layer.name]:
+            yield layer, mine
+
+
+def sizes(parts: Sequence[Panel]) -> dict[str, list[int]]:
+    """Dimension -> the values that were visited, which the command line may have chosen in place of the declared sweep."""
+    seen: dict[str, set[int]] = {}
+    for panel in parts:
+        for row in panel.rows:
+            for dimension, value in row.size.items():
+                seen.setdefault(dimension, set()).add(value)
+    return {dimension: sorted(values) for dimension, values in seen.items()}
 
 
 def names(run: Run) -> list[str]:

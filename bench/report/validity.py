@@ -65,7 +65,7 @@ def _floor(table: pd.DataFrame) -> Fact:
         else f"{words.percent(middle)}, worst {words.percent(highest)}"
     )
     wide = int((floors > WIDE_FLOOR).sum())
-    doubt = f"above {words.percent(WIDE_FLOOR)} on {words.plural(wide, 'point')}: small differences are lost there" if wide else ""
+    doubt = f"above {words.percent(WIDE_FLOOR)} on {words.plural(wide, 'point')}: differences below it cannot be seen" if wide else ""
     return Fact("Noise floor", value, doubt, "median over the points: how far two copies of the reference differ")
 
 

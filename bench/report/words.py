@@ -84,7 +84,7 @@ def interval(value: Interval) -> str:
 def percent(value: float | None) -> str:
     if not known(value):
         return ""
-    return f"{100 * value:.1f}\u00a0%" if abs(value) < 0.0995 else f"{100 * value:.0f}\u00a0%"
+    return f"{100 * value:.1f}\u00a0%" if abs(value) < 0.0995 else f"{whole(100 * value)}\u00a0%"
 
 
 def whole(value: float | None) -> str:

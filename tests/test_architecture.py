@@ -1,0 +1,141 @@
+"""The rules of docs/architecture.md that a reader of the imports can check."""
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = ("bench", "layers", "kernels")
+HEAVY = {"torch", "triton"}  # slow to import, and not needed to read a run
+
+# Modules of the worker process, and the face for pytest.  Everything else in bench/ plans, reads or prints, and must not reach torch.
+MEASURE_SIDE = {
+    "bench." + name
+    for name in (
+        *("cell", "clock", "compiling", "environment", "fault", "interpreter", "kineto", "make", "measure", "memory"),
+        *("profile", "prove", "pytest_face", "session", "verify", "worker"),
+    )
+}
+
+
+def files() -> list[Path]:
+    return [file for folder in FOLDERS for file in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def name_of(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def statements(node: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
+    """Every import of a file, in functions too, but for those that only a type checker sees."""
+    if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+        return
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        yield node
+    for child in ast.iter_child_nodes(node):
+        yield from statements(child)
+
+
+@cache
+def imports(file: Path) -> dict[str, set[str]]:
+    """What a file imports: module -> the names taken from it.  Ours as bench.make, without `layerbench.`; a submodule by its own name."""
+    package = list(file.relative_to(ROOT).parent.parts)
+    found: dict[str, set[str]] = {}
+    for statement in statements(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(statement, ast.Import):
+            for alias in statement.names:
+                found.setdefault(alias.name.removeprefix("layerbench."), set())
+            continue
+        base = package[: len(package) - statement.level + 1] if statement.level else []
+        module = ".".join([*base, *filter(None, [statement.module])]).removeprefix("layerbench.")
+        for alias in statement.names:
+            inside = f"{module}.{alias.name}".strip(".")
+            if (ROOT / inside.replace(".", "/")).with_suffix(".py").exists() or (ROOT / inside.replace(".", "/")).is_dir():
+                found.setdefault(inside, set())
+            else:
+                found.setdefault(module, set()).add(alias.name)
+    return found
+
+
+def graph() -> dict[str, set[str]]:
+    """Module -> modules it imports; of other packages the first word alone."""
+    return {name_of(file): {module if ours({module}) else module.partition(".")[0] for module in imports(file)} for file in files()}
+
+
+def chain(start: str, goal: set[str], edges: dict[str, set[str]]) -> list[str]:
+    """The shortest way of imports from one module to any of a goal; empty where there is none."""
+    ways, seen = [[start]], {start}
+    for way in ways:
+        for following in sorted(edges.get(way[-1], set())):
+            if following in goal:
+                return [*way, following]
+            if following not in seen:
+                seen.add(following)
+                ways.append([*way, following])
+    return []
+
+
+def ours(modules: set[str]) -> set[str]:
+    return {module for module in modules if module.partition(".")[0] in {*FOLDERS, "layerbench"}}
+
+
+def test_the_reader_of_imports_sees_what_is_there() -> None:
+    edges = graph()
+    assert {"bench.mistake", "bench.commands", "bench.plan"} <= edges["bench.cli"]  # the last two inside functions
+    assert "bench.report.words" in edges["bench.report.figures"]
+    assert "torch" in edges["bench.make"]
+    assert "torch" not in edges["bench.declare"]  # only a type checker sees it there
+    assert chain("bench.cell", HEAVY, edges)[0] == "bench.cell"
+
+
+def test_kernels_import_nothing_of_ours() -> None:
+    assert {name: found for name, used in graph().items() if name.startswith("kernels.") and (found := ours(used))} == {}
+
+
+def test_layers_import_only_public_names_of_bench_and_kernels() -> None:
+    tree = ast.parse((ROOT / "bench" / "__init__.py").read_text(encoding="utf-8"))
+    public = next(ast.literal_eval(node.value) for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "__all__")
+    for file in files():
+        if name_of(file).startswith("layers."):
+            used = {module: names for module, names in imports(file).items() if ours({module}) and not module.startswith("kernels.")}
+            assert set(used) == {"bench"}, f"{name_of(file)} imports {set(used)}"
+            assert used["bench"] <= set(public), f"{name_of(file)} imports {used['bench'] - set(public)}"
+
+
+def test_bench_never_imports_layers_or_kernels() -> None:
+    wrong = {name: found for name, used in graph().items() if name.startswith("bench") and (found := ours(used) - bench_modules())}
+    assert wrong == {}
+
+
+def bench_modules() -> set[str]:
+    return {name for name in graph() if name.partition(".")[0] == "bench"}
+
+
+def test_the_read_side_never_reaches_torch() -> None:
+    edges = graph()
+    ways = {name: chain(name, HEAVY, edges) for name in sorted(bench_modules() - MEASURE_SIDE)}
+    assert {name: " -> ".join(way) for name, way in ways.items() if way} == {}
+
+
+def test_what_is_listed_as_measure_side_does_reach_it() -> None:
+    edges = graph()
+    assert {name for name in MEASURE_SIDE if not chain(name, HEAVY, edges)} == set()
+
+
+def test_no_import_cycles() -> None:
+    edges = graph()
+    ways = {name: chain(name, {name}, edges) for name in edges}
+    assert {name: " -> ".join(way) for name, way in ways.items() if way} == {}
+
+
+@pytest.mark.parametrize("file", files(), ids=name_of)
+def test_no_module_is_over_250_lines(file: Path) -> None:
+    assert len(file.read_text(encoding="utf-8").splitlines()) <= 250
+
+
+def test_nothing_is_called_utils() -> None:
+    assert [str(file) for file in files() if file.stem in ("util", "utils", "helpers", "misc", "common")] == []

@@ -1,0 +1,65 @@
+"""Durations as typed, and how a total is spread: by a clock that a test moves."""
+
+import pytest
+
+from layerbench.bench.budget import Budget, parse
+from layerbench.bench.mistake import Mistake
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.seconds = 1000.0  # not zero: only differences count
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90.0), ("5m", 300.0), ("1h", 3600.0), ("0.5m", 30.0), ("12", 12.0), ("1.5", 1.5)])
+def test_durations(text: str, seconds: float) -> None:
+    assert parse(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "m", "5 minutes", "soon", "-5m", "0", "nan", "inf", "1e999h", "5d"])
+def test_what_is_not_a_duration(text: str) -> None:
+    with pytest.raises(Mistake) as caught:
+        parse(text)
+    assert str(caught.value) == f"--budget {text}: not a duration; write for example 90s, 5m or 1h"
+
+
+def test_the_first_points_share_is_what_remains_after_the_guessed_overhead() -> None:
+    assert Budget(120.0, Clock()).seconds(10) == 120 / 10 - 5.0
+
+
+def test_overhead_is_what_points_took_beside_their_timing() -> None:
+    now = Clock()
+    budget = Budget(100.0, now)
+    assert budget.seconds(10) == 5.0  # 100 / 10 - the guess of 5
+    now.seconds += 7.0  # 5 of timing and 2 beside it
+    assert budget.seconds(9) == pytest.approx(93 / 9 - 2, abs=1e-12)
+    now.seconds += (93 / 9 - 2) + 4  # 4 beside it: 3 a point on average
+    assert budget.seconds(8) == pytest.approx((100 - 7 - 93 / 9 - 2) / 8 - 3, abs=1e-12)
+
+
+def test_what_a_point_did_not_need_goes_to_those_after_it() -> None:
+    now = Clock()
+    budget = Budget(20.0, now)
+    assert budget.seconds(2) == 5.0
+    now.seconds += 1.0  # stopped early by precision
+    assert budget.seconds(1) == 10.0  # of the 19 that are left, no more than the longest
+
+
+def test_a_share_is_never_below_the_shortest_nor_above_the_longest() -> None:
+    now = Clock()
+    assert Budget(10.0, now).seconds(1000) == 0.4
+    assert Budget(3600.0, now).seconds(2) == 10.0
+    late = Budget(10.0, now)
+    now.seconds += 50.0  # the budget is gone, but every point is still measured
+    assert late.seconds(3) == 0.4
+
+
+def test_a_run_ends_in_time() -> None:
+    now = Clock()
+    budget = Budget(240.0, now)
+    for left in range(40, 0, -1):
+        now.seconds += budget.seconds(left) + 1.5  # each point costs 1.5 s beside its timing
+    assert now.seconds - 1000 == pytest.approx(240, abs=2)

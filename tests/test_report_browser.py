@@ -1,0 +1,213 @@
+"""What a browser makes of the page: budgets, no network, charts, sorting, state, print and no scripts.  Skipped without Chromium."""
+
+import shutil
+
+import fixture_run
+import pytest
+from test_report import EVIL, hostile
+
+from layerbench.bench import report
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+FLAGS += ["--disable-component-update", "--disable-sync"]
+TRACE = ".plot .scatterlayer .trace"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if not CHROMIUM:
+        pytest.skip("no chromium on this machine: what the page does in a browser is not tested")
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: what the page does in a browser is not tested")
+    with api.sync_playwright() as play:
+        made = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield made
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pages")
+    small, evil = fixture_run.small(), hostile()
+    return {
+        "small": report.write(small, folder / "small.html", fixture_run.changes(small)),
+        "curves": report.write(fixture_run.hundred_curves(), folder / "curves.html"),
+        "evil": report.write(evil, folder / "evil.html", fixture_run.changes(evil)),
+    }
+
+
+@pytest.fixture
+def visit(browser, files):
+    """Opens a page, and at the end of the test wants no message on its console and no request but the file itself."""
+    contexts, said, asked = [], [], []
+
+    def go(name: str, fragment: str = "", **options):
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(15_000)
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(files[name].as_uri() + fragment)
+        return page
+
+    yield go
+    for context in contexts:
+        context.close()
+    assert said == []
+    assert {url.split("#")[0] for url in asked} <= {path.as_uri() for path in files.values()}
+
+
+def draw_first(page) -> float:
+    """Scrolls to the charts; milliseconds from navigation to the first chart."""
+    page.locator(".charts").first.scroll_into_view_if_needed()
+    page.wait_for_selector(TRACE, state="attached")
+    return page.evaluate("performance.getEntriesByName('first-chart')[0].startTime")
+
+
+def test_first_screen_holds_the_verdict_the_strip_and_the_whole_matrix(visit):
+    page = visit("small")
+    for selector in ("h1", ".strip", ".matrix"):
+        box = page.locator(selector).bounding_box()
+        assert box["y"] + box["height"] <= 800, selector
+    assert page.evaluate("document.documentElement.scrollWidth") == 1280
+
+
+def test_nothing_sticks_out_on_a_phone(visit):
+    page = visit("small", viewport={"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_a_hundred_curves_show_the_first_chart_in_time(visit):
+    best = min(draw_first(visit("curves")) for _ in range(3))
+    print(f"100 curves: first chart after {best:.0f} ms (best of 3)")
+    assert best <= 1500
+
+
+def test_charts_are_drawn_only_when_near_the_screen(visit):
+    page = visit("curves")
+    draw_first(page)
+    drawn, placed = page.locator(".plot .main-svg").count(), page.locator(".plot").count()
+    assert 0 < drawn < placed / 2
+
+
+def test_the_drawn_chart_has_the_batches_and_the_variants(visit):
+    page = visit("small")
+    draw_first(page)
+    plot = page.locator(".plot").first
+    assert plot.locator(".xtick text").all_text_contents() == ["1", "8", "64", "512"]
+    assert "".join(plot.locator(".ytitle").all_text_contents()) == "times faster than stockratio > 1 is faster"
+    shown = "el => el._fullData.filter(t => t.visible === true).map(t => t.mode + ' ' + t.line.color)"
+    lines = [text for text in plot.evaluate(shown) if text.startswith("lines+markers")]
+    assert lines == ["lines+markers #0072B2", "lines+markers #009E73"]
+
+
+def test_switches_change_the_charts_and_the_address_restores_them(visit):
+    page = visit("small")
+    draw_first(page)
+    page.click("[data-metric=time]")
+    page.click("[data-scale=linear]")
+    page.click("[data-variant='1']")
+    page.select_option("[data-pick=layer]", "gelu")
+    address = page.evaluate("location.hash")
+    assert address == "#metric=time&scale=linear&layer=gelu&off=function"
+    again = visit("small", address)
+    again.wait_for_selector(TRACE, state="attached")
+    assert again.locator("#layer-softmax").is_hidden() and again.locator("#layer-gelu").is_visible()
+    plot = again.locator("figure[data-kind=time]:visible .plot").first
+    assert plot.evaluate("el => [el._fullLayout.yaxis.type, el._fullData[1].visible, el._fullData[0].visible]") == ["linear", False, True]
+    assert again.locator("[data-metric=time]").get_attribute("aria-pressed") == "true"
+
+
+def test_headings_sort_by_number_and_say_so(visit):
+    page = visit("small")
+    page.locator("#layer-softmax .fold").first.click()
+    table = page.locator("#numbers-softmax-1")
+    head = table.locator("th", has_text="times faster")
+    head.locator("button").focus()
+    page.keyboard.press("Enter")
+    assert head.get_attribute("aria-sort") == "ascending"
+    column = "rows => rows.map(row => row.cells[5]?.textContent || '')"
+    rising = [text for text in table.locator("tbody tr").evaluate_all(column) if text.endswith("×")]
+    page.keyboard.press("Enter")
+    assert head.get_attribute("aria-sort") == "descending"
+    everything = table.locator("tbody tr").evaluate_all(column)
+    falling = [text for text in everything if text.endswith("×")]
+    assert (
+        rising == sorted(rising, key=lambda t: float(t[:-1]))
+        and [t[:-1] for t in falling] == sorted((t[:-1] for t in rising), key=float)[::-1]
+    )
+    assert everything[: len(falling)] == falling
+
+
+def test_details_show_samples_operators_accuracy_and_the_command(visit):
+    page = visit("small")
+    page.locator("#layer-softmax .fold").first.click()
+    page.locator("#numbers-softmax-1 button[data-p]").first.click()
+    dialog = page.locator("dialog")
+    dialog.locator(TRACE).first.wait_for(state="attached")
+    text = dialog.inner_text()
+    assert "layerbench run -k softmax-forward-cpu-float32-batch1-width1024 --set batch=1 --set width=1024" in text
+    for word in (
+        "Samples in time order",
+        "Operators side by side",
+        "aten::mul",
+        "4.10 kB",
+        "input 0 grad",
+        "9.5e-7",
+        "second copy of the reference",
+    ):
+        assert word in text
+    assert "checked: Triton needs a GPU" in text
+    assert "point=softmax-forward-cpu-float32-batch1-width1024" in page.evaluate("location.hash")
+    page.keyboard.press("Escape")
+    dialog.wait_for(state="hidden")
+    assert page.evaluate("location.hash") == ""
+
+
+def test_a_link_to_a_point_opens_it(visit):
+    page = visit("small", "#point=gelu-backward-cpu-float32-batch8-width1024")
+    page.locator("dialog h2").wait_for()
+    assert page.locator("dialog h2").inner_text() == "gelu-backward-cpu-float32-batch8-width1024"
+
+
+def test_rows_that_did_not_move_are_one_click_away(visit):
+    page = visit("small")
+    assert page.locator("#quiet").is_hidden()
+    page.locator("[aria-controls=quiet]").click()
+    assert page.locator("#quiet").is_visible() and page.locator("[aria-controls=quiet]").get_attribute("aria-expanded") == "true"
+
+
+def test_dark_charts_follow_the_system(visit):
+    page = visit("small", color_scheme="dark")
+    draw_first(page)
+    colour = "el => el._fullLayout.font.color"
+    assert page.locator(".plot").first.evaluate(colour) == report.looks.THEMES["dark"]["text"]
+    page.emulate_media(color_scheme="light")
+    page.wait_for_selector(f"{TRACE}", state="attached")
+    page.locator(f'.plot .ytitle[style*="{rgb(report.looks.THEMES["light"]["text"])}"]').first.wait_for()
+
+
+def rgb(colour: str) -> str:
+    return "rgb({}, {}, {})".format(*(int(colour[i : i + 2], 16) for i in (1, 3, 5)))
+
+
+def test_print_and_no_scripts_show_every_table(visit):
+    page = visit("small")
+    page.emulate_media(media="print")
+    assert all(table.is_visible() for table in page.locator(".numbers").all())
+    bare = visit("small", java_script_enabled=False)
+    assert all(table.is_visible() for table in bare.locator(".numbers").all())
+    assert bare.locator(".bar").is_hidden() and "Scripts are off" in bare.locator("noscript").inner_text()
+
+
+def test_hostile_names_run_nothing_and_are_read_as_text(visit):
+    page = visit("evil")
+    draw_first(page)
+    page.locator(".fold").nth(1).click()
+    page.locator("button[data-p]:visible").first.click()
+    page.locator("dialog .pair").wait_for()
+    assert page.evaluate("[typeof window.hacked, document.images.length]") == ["undefined", 0]
+    assert EVIL in page.locator(".layer h2").inner_text()
+    assert EVIL in page.locator("dialog").inner_text()

@@ -1,0 +1,83 @@
+"""Numbers as the page writes them, to the last digit."""
+
+import math
+
+import fixture_run
+import pytest
+
+from layerbench.bench.record import Point
+from layerbench.bench.report import words
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (4.8923e-6, "4.89 µs"),
+        (9.999e-6, "10.0 µs"),
+        (0.99996e-3, "1.00 ms"),
+        (0.1234, "123 ms"),
+        (75.0, "75.0 s"),
+        (4e-10, "0.400 ns"),
+        (0.0, "0 ns"),
+        (None, ""),
+        (math.nan, ""),
+    ],
+)
+def test_seconds_have_three_significant_digits_and_nothing_is_not_zero(value, text):
+    assert words.seconds(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.00 kB"), (4_194_304, "4.19 MB"), (8.5e10, "85.0 GB"), (None, "")]
+)
+def test_bytes_are_decimal(value, text):
+    assert words.count_bytes(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(1.4249, "1.42×"), (9.994, "9.99×"), (9.996, "10.0×"), (123.4, "123×"), (0.0346, "0.035×"), (None, "")]
+)
+def test_ratios_show_what_is_significant(value, text):
+    assert words.times(value) == text
+
+
+def test_an_interval_without_bounds_is_unknown_and_a_missing_one_is_empty():
+    assert words.span(1.311, 1.549) == "1.31–1.55"
+    assert words.span(0.0, math.inf) == "unknown"
+    assert words.span(None, None) == words.span(math.nan, math.nan) == ""
+
+
+def test_small_percentages_keep_a_decimal():
+    assert [words.percent(v) for v in (0.0123, 0.0994, 0.0996, 0.33)] == ["1.2\u00a0%", "9.9\u00a0%", "10\u00a0%", "33\u00a0%"]
+
+
+def test_payback_is_rounded_to_two_digits_or_never():
+    assert [words.calls(v) for v in (0.2, 7.4, 5438.0, math.inf)] == ["1", "7", "5\u202f400", "never"]
+
+
+def test_errors_have_two_digits():
+    assert [words.error(v) for v in (1.234e-7, 0.0, 3.0, 2.5e12)] == ["1.2e-7", "0", "3.0e0", "2.5e12"]
+
+
+def test_run_lengths():
+    assert [words.duration(v) for v in (41.6, 312, 7512)] == ["42 s", "5 min 12 s", "2 h 5 min"]
+
+
+def test_axis_ticks_lose_their_zeros():
+    assert [words.whole_tick(t) for t in ("30.0 µs", "5.00 ms", "100 kB", "0.50×", "1.25×")] == ["30 µs", "5 ms", "100 kB", "0.5×", "1.25×"]
+
+
+def test_headline_takes_one_sentence_per_device_and_leaves_the_rest():
+    on_cpu, on_cuda = "compile wins 2 of 3 points on cpu (interval 1.43-1.45, n = 2).", "triton wins 3 of 3 points on cuda (n = 3)."
+    first, rest = words.headline(f"{on_cpu} {on_cuda} Compiling pays back after 5 400 calls.")
+    assert first[0] == "compile wins 2 of 3 points on cpu (interval 1.43\u2060–\u20601.45, n\u00a0=\u00a02)."
+    assert first[1] == "triton wins 3 of 3 points on cuda (n\u00a0=\u00a03)."
+    assert rest == "Compiling pays back after 5\u202f400 calls."
+
+
+def test_the_command_measures_one_point_and_names_only_a_foreign_suite():
+    point = Point("softmax", {"batch": 8, "width": 1024}, "float32", "cpu", "forward")
+    run = fixture_run.make((), suite="layerbench.layers")
+    tail = "-k softmax-forward-cpu-float32-batch8-width1024 --set batch=8 --set width=1024 --dtype float32 --device cpu --step forward"
+    assert words.command(run, point) == f"layerbench run {tail}"
+    assert words.command(fixture_run.make((), suite="my suite/l.py"), point) == f"layerbench run --suite 'my suite/l.py' {tail}"

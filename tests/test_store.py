@@ -1,0 +1,300 @@
+"""What is written is read back equal, is what pytest-benchmark reads, and says in a sentence what is wrong with any other file."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import fixture_run
+import msgspec
+import pytest
+from pytest_benchmark.stats import Stats
+from runs import CHECKED, FAILED, SKIPPED, at, run, took
+
+from layerbench.bench import store
+from layerbench.bench.mistake import Mistake
+from layerbench.bench.record import Accuracy, Compiled, Record, Run, TensorError
+
+
+def whole() -> Run:
+    compiled = took(1.5, compiled=Compiled(31.0, 2, ("print",), 1))
+    return run(at(stock=took(2.0, 0.01), noise_floor=took(2.0), triton=CHECKED, compile=compiled), at(64, stock=FAILED, triton=SKIPPED))
+
+
+def written(path: Path, made: Run | None = None) -> dict[str, Any]:
+    store.write(made or whole(), path)
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return document
+
+
+def files(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+def refusal(action: Callable[[], object]) -> str:
+    with pytest.raises(Mistake) as caught:
+        action()
+    return str(caught.value)
+
+
+def test_a_run_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "new/results/run.json"
+    for made in (whole(), run(), fixture_run.small()):
+        store.write(made, path)
+        assert store.read(path) == made
+    assert files(path.parent) == ["run.json"]
+
+
+def test_each_sample_stands_once_in_the_file(tmp_path: Path) -> None:
+    document = written(tmp_path / "run.json")
+    timings = [record["outcome"].get("timing") for record in document["layerbench"]["records"]]
+    assert [timing and timing["benchmark"] for timing in timings] == [0, 1, None, 2, None, None]
+    assert all("seconds" not in timing for timing in timings if timing)
+    assert [each["stats"]["data"] for each in document["benchmarks"]] == [
+        list(record.outcome.timing.seconds) for record in whole().records if hasattr(record.outcome, "timing")
+    ]
+
+
+def test_a_benchmark_of_the_file(tmp_path: Path) -> None:
+    reference, _, compiled = written(tmp_path / "run.json", run(at(stock=took(2.0), noise_floor=took(2.0), compile=took(1.0))))[
+        "benchmarks"
+    ]
+    point = "softmax-forward-cpu-float32-batch8"
+    assert {name: compiled[name] for name in ("group", "name", "fullname", "param", "params", "options")} == {
+        "group": point,
+        "name": f"{point}-compile",
+        "fullname": f"softmax::{point}-compile",
+        "param": f"{point}-compile",
+        "params": {"variant": "compile", "step": "forward", "device": "cpu", "dtype": "float32", "batch": 8},
+        "options": {"disable_gc": True, "timer": "layerbench host clock", "min_rounds": 4, "max_time": 0, "min_time": 0, "warmup": True},
+    }
+    assert compiled["extra_info"] == {
+        **dict.fromkeys(("speedup", "speedup_low", "speedup_high"), pytest.approx(2.0)),
+        "noise_floor": 0.01,
+        "verdict": "faster",
+    }
+    assert reference["extra_info"] == {}
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 5, 8, 11])
+def test_the_statistics_are_those_of_pytest_benchmark(tmp_path: Path, rounds: int) -> None:
+    seconds = (*((7 * i % 5 + 1) * 1e-3 for i in range(rounds - 1)), 0.1)
+    first = took(1.0)
+    timing = msgspec.structs.replace(first.timing, seconds=seconds, order=tuple(range(rounds)))
+    (benchmark,) = written(tmp_path / "run.json", run(at(stock=msgspec.structs.replace(first, timing=timing))))["benchmarks"]
+    theirs = Stats()
+    for each in seconds:
+        theirs.update(each)
+    assert benchmark["stats"] == {**theirs.as_dict(), "data": list(seconds), "iterations": 10}
+
+
+def test_pytest_benchmark_lists_the_file(tmp_path: Path) -> None:
+    store.write(whole(), tmp_path / "run.json")
+    command = [Path(sys.executable).with_name("pytest-benchmark"), "compare", tmp_path / "run.json", "--columns=median,rounds,iterations"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    rows = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if line.startswith("softmax-")}
+    point = "softmax-forward-cpu-float32-batch8"
+    assert sorted(rows) == [f"{point}-compile", f"{point}-noise_floor", f"{point}-stock"]
+    assert [rows[f"{point}-{name}"][-2:] for name in ("compile", "noise_floor", "stock")] == [["4", "10"]] * 3
+    assert rows[f"{point}-compile"][-4:] == ["1.5000", "(1.0)", "4", "10"]
+
+
+def test_the_machine_and_the_commit(tmp_path: Path) -> None:
+    document = written(tmp_path / "run.json")
+    assert document["machine_info"] == {
+        "node": "amd-epyc-2c-6f1c",
+        "machine": "Linux 6.1.0",
+        "system": "Linux",
+        "release": "6.1.0",
+        "python_version": "3.11.7",
+        "cpu": {"brand_raw": "AMD EPYC 7B13", "count": 2},
+    }
+    assert document["commit_info"]["id"] == "3f9c2b1d5e8a7764"
+    assert document["version"] == "5.3.1"
+    outside = run(environment=fixture_run.environment(commit="", branch=""))
+    assert written(tmp_path / "run.json", outside)["commit_info"] == {
+        "id": "unversioned",
+        "time": None,
+        "author_time": None,
+        "dirty": False,
+        "project": "layerbench",
+        "branch": "(unknown)",
+    }
+
+
+def test_an_interval_without_end_stays_out_of_the_file(tmp_path: Path) -> None:
+    once = took(2.0)
+    once = msgspec.structs.replace(once, timing=msgspec.structs.replace(once.timing, seconds=(2.0,), order=(0,)))
+    again = msgspec.structs.replace(once)
+    one_round = written(tmp_path / "run.json", run(at(stock=once, triton=again)))["benchmarks"][1]
+    assert one_round["extra_info"] == {"speedup": 1.0, "speedup_low": 0.0, "noise_floor": 0.01, "verdict": "unclear"}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_what_is_no_number_is_never_written(tmp_path: Path, value: float) -> None:
+    path = tmp_path / "run.json"
+    before = whole()
+    store.write(before, path)
+    with pytest.raises(ValueError, match="Out of range float values are not JSON compliant"):
+        store.write(run(at(stock=took(2.0, accuracy=Accuracy((TensorError("output", value, 1.0),))))), path)
+    assert store.read(path) == before
+    assert files(tmp_path) == ["run.json"]
+
+
+def test_a_file_that_is_not_there_or_is_a_folder(tmp_path: Path) -> None:
+    advice = "give the path of a run file, as results/NAME.json"
+    assert refusal(lambda: store.read(tmp_path / "no.json")) == f"cannot read {tmp_path}/no.json: No such file or directory; {advice}"
+    assert refusal(lambda: store.read(tmp_path)) == f"cannot read {tmp_path}: Is a directory; {advice}"
+
+
+def test_a_file_cut_short_at_any_place(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    store.write(whole(), path)
+    text = path.read_bytes()
+    for end in (0, 1, len(text) // 2, len(text) - 1):
+        path.write_bytes(text[:end])
+        assert refusal(lambda: store.read(path)) == (
+            f"{path}: not a whole JSON file (Input data was truncated); if its run was cut short, run again"
+        )
+
+
+def test_a_file_that_is_not_json(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    path.write_text("<!doctype html>")
+    assert refusal(lambda: store.read(path)) == (
+        f"{path}: not a whole JSON file (JSON is malformed: invalid character (byte 0)); if its run was cut short, run again"
+    )
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "null", '{"benchmarks": []}', '{"layerbench": []}'])
+def test_json_that_is_not_ours(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "run.json"
+    path.write_text(text)
+    assert refusal(lambda: store.read(path)) == (
+        f"{path}: not a run of layerbench: the key 'layerbench' is missing; give a file that `layerbench run` wrote"
+    )
+
+
+def damaged(path: Path, change: Callable[[dict[str, Any]], object]) -> str:
+    document = written(path)
+    change(document)
+    path.write_text(json.dumps(document))
+    return refusal(lambda: store.read(path))
+
+
+@pytest.mark.parametrize("schema", [2, None, "1"])
+def test_a_newer_schema(tmp_path: Path, schema: object) -> None:
+    path = tmp_path / "run.json"
+    assert damaged(path, lambda document: document["layerbench"].update(schema=schema)) == (
+        f"{path}: its schema is {schema}, this layerbench reads up to 1; type  pip install --upgrade layerbench"
+    )
+
+
+def _ours(document: dict[str, Any]) -> dict[str, Any]:
+    return document["layerbench"]
+
+
+def _first(document: dict[str, Any]) -> dict[str, Any]:
+    return _ours(document)["records"][0]
+
+
+def _timing(document: dict[str, Any]) -> dict[str, Any]:
+    return _first(document)["outcome"]["timing"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda d: _ours(d).update(seconds="long"), "ValidationError: Expected `float`, got `str` - at `$.seconds`"),
+        (lambda d: _first(d).pop("variant"), "ValidationError: Object missing required field `variant` - at `$.records[0]`"),
+        (lambda d: _first(d)["outcome"].update(type="great"), "ValidationError: Invalid value 'great' - at `$.records[0].outcome.type`"),
+        (lambda d: _ours(d).pop("records"), "KeyError: 'records'"),
+        (lambda d: _ours(d).update(records=7), "TypeError: 'int' object is not iterable"),
+        (lambda d: _ours(d).update(records=["x"]), "TypeError: string indices must be integers, not 'str'"),
+        (lambda d: d.pop("benchmarks"), "KeyError: 'benchmarks'"),
+        (lambda d: _timing(d).update(benchmark=3), "IndexError: list index out of range"),
+        (lambda d: _timing(d).update(benchmark=-1), "IndexError: benchmark number below 0"),
+        (lambda d: _timing(d).update(benchmark="0"), "TypeError: '<' not supported between instances of 'str' and 'int'"),
+        (lambda d: _timing(d).pop("benchmark"), "KeyError: 'benchmark'"),
+        (
+            lambda d: d["benchmarks"][0]["stats"].update(data=[1, None]),
+            "ValidationError: Expected `float`, got `null` - at `$.records[0].outcome.timing.seconds[1]`",
+        ),
+    ],
+)
+def test_a_damaged_file(tmp_path: Path, change: Callable[[dict[str, Any]], object], said: str) -> None:
+    path = tmp_path / "run.json"
+    assert damaged(path, change) == f"{path}: damaged: {said}; take it from a backup, or run again"
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    for folder, reason in ((tmp_path / "taken", "File exists"), (tmp_path / "taken/results", "Not a directory")):
+        said = f"cannot write in {folder}/: {reason}; mend that, or give another folder with --out"
+        assert refusal(lambda folder=folder: store.write(whole(), folder / "run.json")) == said
+        assert refusal(lambda folder=folder: store.Journal(folder / "run.journal", run())) == said
+
+
+def test_the_newest_run_file(tmp_path: Path) -> None:
+    assert refusal(lambda: store.newest(tmp_path)) == (
+        f"no run file in {tmp_path}/; type  layerbench run  first, or give the path of a run file"
+    )
+    for name, age in (("b.json", 5), ("a.json", 3), ("c.json", 9), ("d.json.partial", 1), ("e.journal", 1)):
+        (tmp_path / name).write_text("")
+        os.utime(tmp_path / name, (1_000_000 - age, 1_000_000 - age))
+    assert store.newest(tmp_path) == tmp_path / "a.json"
+
+
+def journalled(journal: store.Journal) -> list[bytes]:
+    return journal.path.read_bytes().splitlines()
+
+
+def test_the_journal_has_a_points_records_as_soon_as_they_are_appended(tmp_path: Path) -> None:
+    made = whole()
+    header = msgspec.structs.replace(made, records=())
+    journal = store.Journal(tmp_path / "results/run.journal", header)
+    assert [msgspec.json.decode(line, type=Run) for line in journalled(journal)] == [header]
+    journal.append(made.records[:2])
+    assert [msgspec.json.decode(line, type=Record) for line in journalled(journal)[1:]] == list(made.records[:2])
+    journal.append(made.records[2:])
+    assert [msgspec.json.decode(line, type=Record) for line in journalled(journal)[1:]] == list(made.records)
+    journal.remove()
+    assert not journal.path.exists()
+
+
+def test_a_finished_run_is_written_and_its_journal_removed(tmp_path: Path) -> None:
+    header = run()
+    journal = store.Journal(tmp_path / "run.journal", header)
+    journal.append(whole().records)
+    finished = store.finish(header, 99.5, list(whole().records), ("interrupted",), tmp_path / "run.json", journal)
+    assert finished == msgspec.structs.replace(whole(), seconds=99.5, notes=("interrupted",))
+    assert store.read(tmp_path / "run.json") == finished
+    assert files(tmp_path) == ["run.json"]
+
+
+def test_the_journal_stays_when_the_run_file_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    journal = store.Journal(tmp_path / "run.journal", run())
+    journal.append(whole().records)
+    assert refusal(lambda: store.finish(run(), 1.0, whole().records, (), tmp_path / "taken/run.json", journal)) == (
+        f"cannot write in {tmp_path}/taken/: File exists; mend that, or give another folder with --out; "
+        f"what was measured is in {tmp_path}/run.journal"
+    )
+    assert len(journalled(journal)) == 1 + len(whole().records)
+    journal.remove()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, the disk that is always full")
+def test_a_full_disk(tmp_path: Path) -> None:
+    (tmp_path / "run.journal").symlink_to("/dev/full")
+    assert refusal(lambda: store.Journal(tmp_path / "run.journal", run())) == (
+        f"cannot write in {tmp_path}/: No space left on device; mend that, or give another folder with --out"
+    )
+    (tmp_path / "run.json.partial").symlink_to("/dev/full")
+    assert refusal(lambda: store.write(run(), tmp_path / "run.json")) == (
+        f"cannot write in {tmp_path}/: No space left on device; mend that, or give another folder with --out"
+    )

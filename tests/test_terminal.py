@@ -1,0 +1,150 @@
+"""What is printed, to the letter, on a terminal 120 wide without colour."""
+
+import io
+import math
+
+from rich.console import Console
+from runs import CHECKED, FAILED, SKIPPED, at, layer, run, took
+
+from layerbench.bench import terminal
+from layerbench.bench.compare import compare
+from layerbench.bench.frame import tidy
+from layerbench.bench.record import Change, Compiled, Failed, Run, Skipped, VariantFacts
+
+STOCK = {"stock": took(2.0), "noise_floor": took(2.0)}
+EVIL = "[red]x[/] [/bold] :warning: \\[b]"
+
+
+def console(**changes: object) -> Console:
+    return Console(**({"file": io.StringIO(), "width": 120, "color_system": None, "legacy_windows": False} | changes))
+
+
+def text(to: Console) -> str:
+    assert isinstance(to.file, io.StringIO)
+    return "\n".join(line.rstrip() for line in to.file.getvalue().splitlines())
+
+
+def printed(whole: Run) -> str:
+    to = console()
+    terminal.print_run(to, whole, tidy(whole))
+    return text(to)
+
+
+def test_a_run() -> None:
+    fast = took(1.0, 0.01, compiled=Compiled(31.0, 1, (), 0))
+    whole = run(
+        at(8, **STOCK, triton=CHECKED, compile=fast),
+        at(64, **STOCK, triton=CHECKED, compile=SKIPPED),
+        at(8, step="backward", **STOCK, triton=FAILED, compile=took(2.5)),
+        at(64, step="backward", **STOCK, triton=FAILED, compile=took(1.9, 0.05)),
+        at(8, layer="gelu", **STOCK, compile=took(2.0)),
+        layers=(layer(), layer("gelu", ("stock", "compile"), triton="pointwise")),
+        notes=("interrupted: the points after this were not measured",),
+    )
+    assert (
+        printed(whole)
+        == """\
+Nothing beats stock on 3 of 4 points on cpu; another variant is faster on 1. Compiling pays back after 31 calls at the
+earliest. Of 14 measurements, 2 failed and are not ranked, 1 was skipped, 2 were proved equivalent but not timed here.
+note: interrupted: the points after this were not measured
+layer    step      device      stock   triton              compile  noise floor
+softmax  forward   cpu     reference  checked  2.00x (1.94-2.06) ▲         1.0%
+softmax  backward  cpu     reference   failed  0.92x (0.85-0.99) ?         1.0%
+gelu     forward   cpu     reference   absent  1.00x (1.00-1.00) =         1.0%
+Times faster than the reference, geometric mean over the sizes, 95 % interval: ▲ faster, ▼ slower, = same, ? unclear.
+checked: values proved without a GPU, so no time.
+FAILED softmax triton, 2 points, at verify: output: off by 0.01, allowed 1e-6
+skipped softmax compile, 1 point, at time: no output has a gradient"""
+    )
+
+
+def test_what_a_reason_or_a_note_holds_is_printed_as_it_is() -> None:
+    whole = run(at(**STOCK, triton=Failed("verify", EVIL)), at(64, **STOCK, triton=Skipped("time", EVIL)), notes=(EVIL,))
+    lines = printed(whole).splitlines()
+    assert f"note: {EVIL}" in lines
+    assert lines[-2:] == [f"FAILED softmax triton, 1 point, at verify: {EVIL}", f"skipped softmax triton, 1 point, at time: {EVIL}"]
+
+
+def test_colour_marks_the_verdict_and_nothing_else() -> None:
+    to = console(color_system="standard", force_terminal=True, no_color=False)
+    whole = run(at(**STOCK, triton=took(1.0)))
+    terminal.print_run(to, whole, tidy(whole))
+    row = next(line for line in text(to).splitlines() if line.startswith("softmax"))
+    assert "\x1b[1;36m2.00x (2.00-2.00) ▲\x1b[0m" in row
+    assert row.count("\x1b[1;36m") == 1
+
+
+def test_reasons_are_told_once_with_their_number_and_failures_first() -> None:
+    whole = run(at(1, **STOCK, triton=SKIPPED), at(8, **STOCK, triton=FAILED), at(64, **STOCK, triton=SKIPPED, compile=CHECKED))
+    assert terminal.reasons(whole) == [
+        "FAILED softmax triton, 1 point, at verify: output: off by 0.01, allowed 1e-6",
+        "skipped softmax triton, 2 points, at time: no output has a gradient",
+    ]
+
+
+def changed(changes: list[Change], differences: list[str]) -> str:
+    to = console()
+    terminal.print_changes(to, changes, differences)
+    return text(to)
+
+
+def test_changes() -> None:
+    old = run(at(**STOCK, triton=took(1.0), compile=took(1.0)), at(64, **STOCK))
+    new = run(at(**STOCK, triton=took(1.25, 0.002, memory=(4096, 123456, 2048, 3072)), compile=took(1.06, 0.01)))
+    shown = """\
+environment differs: threads: 1 before, 8 now
+point                                variant  what          old     new                ratio  verdict
+softmax-forward-cpu-float32-batch8   triton   speedup         2     1.6  1.250 (1.242-1.258)  slower
+softmax-forward-cpu-float32-batch8   triton   saved_bytes  1024  123456              120.562  larger
+softmax-forward-cpu-float32-batch64  stock    outcome                                         missing
+3 changed, 8 the same, 1 unclear."""
+    assert changed(compare(old, new), ["threads: 1 before, 8 now"]) == shown
+
+
+def test_no_changes() -> None:
+    same = run(at(**STOCK, triton=took(1.0)))
+    assert changed(compare(same, same), []) == "0 changed, 7 the same, 0 unclear."
+    assert changed([], []) == "0 changed, 0 the same, 0 unclear."
+
+
+def test_markup_in_a_foreign_file_is_printed_as_it_is() -> None:
+    point = at(layer="[red]x[/]", **STOCK)[0].point
+    change = Change(point, "[/b]", ":a:", 1.0, 2.0, 2.0, math.nan, math.nan, "larger")
+    shown = changed([change], [f"flag: {EVIL}"])
+    assert shown.startswith(f"environment differs: flag: {EVIL}\n")
+    assert "[red]x[/]-forward-cpu-float32-batch8  [/b]     :a:     1    2" in shown
+
+
+def test_layers() -> None:
+    to = console()
+    odd = layer("gelu", ("stock", "compile"))
+    odd = type(odd)(odd.name, "", "[my]/layers/gelu.py", 7, {"batch": (1, 8), "width": (64,)}, (VariantFacts("stock", False, "any"),), {})
+    terminal.print_layers(to, [layer(), odd])
+    assert (
+        text(to)
+        == """\
+layer    variants                sweep               file
+softmax  stock, triton, compile  batch=1,8,64        layers/softmax.py:12
+gelu     stock                   batch=1,8 width=64  [my]/layers/gelu.py:7"""
+    )
+
+
+def test_progress_is_silent_where_there_is_no_terminal() -> None:
+    to = console()
+    with terminal.watching(to, 2) as watch:
+        watch.begin("softmax-forward")
+        watch.waiting("verify", "triton")
+        watch.done()
+    assert isinstance(to.file, io.StringIO)
+    assert to.file.getvalue() == ""
+
+
+def test_progress_on_a_terminal_says_where_the_run_is() -> None:
+    to = console(force_terminal=True)
+    with terminal.watching(to, 2) as watch:
+        watch.begin("softmax-forward[/]")
+        watch.waiting("verify", "triton")
+        watch.done()
+    last = text(to)
+    assert "1/2" in last
+    assert "softmax-forward[/] verify triton" in last
