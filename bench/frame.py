@@ -1,5 +1,6 @@
 """Records as one tidy DataFrame, a row each, with the ratio to the reference and its verdict.  Not a format: nothing is rounded here."""
 
+import math
 import statistics
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +9,7 @@ import pandas as pd
 
 from . import stats
 from .declare import NOISE_FLOOR
-from .record import Measured, Record, Run
+from .record import Checked, Measured, Record, Run
 
 
 def tidy(run: Run) -> pd.DataFrame:
@@ -26,7 +27,7 @@ def tidy(run: Run) -> pd.DataFrame:
         measured = {record.variant: record.outcome for record in records if isinstance(record.outcome, Measured)}
         stock = measured.get(reference[records[0].point.layer])
         again = measured.get(NOISE_FLOOR)
-        floor = stats.noise_floor(_speedup(stock, again)) if stock and again else stats.MINIMUM_FLOOR
+        floor = stats.noise_floor(_speedup(stock, again)) if stock and again else math.nan
         rows += [_identity(record) | _outcome(record, stock, floor) for record in records]
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
 
@@ -64,10 +65,12 @@ def _identity(record: Record) -> dict[str, object]:
 
 def _outcome(record: Record, stock: Measured | None, floor: float) -> dict[str, object]:
     outcome = record.outcome
+    row: dict[str, object]
     if not isinstance(outcome, Measured):
         stage = outcome.stage if hasattr(outcome, "stage") else "verify"
-        return {"outcome": type(outcome).__name__.lower(), "stage": stage, "reason": outcome.reason}
-    row: dict[str, object] = {
+        row = {"outcome": type(outcome).__name__.lower(), "stage": stage, "reason": outcome.reason}
+        return row | {"slack": outcome.accuracy.slack} if isinstance(outcome, Checked) else row
+    row = {
         "outcome": "measured",
         "seconds": statistics.median(outcome.timing.seconds),
         "samples": len(outcome.timing.seconds),

@@ -15,7 +15,7 @@ from .record import Timing
 
 BLOCK_SECONDS = 0.002  # host noise moves more slowly than this, so blocks of one round see the same machine
 MINIMUM_ROUNDS = 6  # fewer give no interval worth printing
-LOOK_EVERY = 12  # rounds between two looks at the intervals
+FIRST_LOOK = 36  # rounds; then half as many again each time: every look may stop on a lucky narrow interval, so they are few and late
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def measure(
         blocks[name] = _block(call, clock)
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     order: dict[str, list[int]] = {name: [] for name in calls}
-    taken, stopped = 0, ""
+    taken, stopped, look = 0, "", FIRST_LOOK
     with _no_collector():
         while not stopped:
             for name in rng.sample(list(calls), len(calls)):
@@ -51,20 +51,18 @@ def measure(
                 seconds[name].append(clock.time(calls[name], blocks[name]) / blocks[name])
                 order[name].append(taken)
                 taken += 1
-            stopped = _stop(seconds, reference, clock.now() - start, limit)
+            rounds = len(seconds[reference])
+            if rounds == look:
+                look = look * 3 // 2
+                stopped = "precision" if _precise(seconds, reference, limit.precision) else ""
+            if not stopped and rounds >= MINIMUM_ROUNDS and clock.now() - start >= limit.seconds:
+                stopped = "budget"
     return {name: Timing(tuple(seconds[name]), blocks[name], tuple(order[name]), stopped, clock.name) for name in calls}
 
 
-def _stop(seconds: Mapping[str, list[float]], reference: str, spent: float, limit: Limit) -> str:
-    rounds = len(seconds[reference])
-    if rounds < MINIMUM_ROUNDS:
-        return ""
+def _precise(seconds: Mapping[str, list[float]], reference: str, precision: float) -> bool:
     others = [name for name in seconds if name != reference]
-    if rounds % LOOK_EVERY == 0 and rounds >= 2 * LOOK_EVERY and others:
-        widths = (stats.speedup(seconds[reference], seconds[name]).half_width for name in others)
-        if all(width <= limit.precision for width in widths):
-            return "precision"
-    return "budget" if spent >= limit.seconds else ""
+    return bool(others) and all(stats.speedup(seconds[reference], seconds[name]).half_width <= precision for name in others)
 
 
 def _block(call: Call, clock: Clock) -> int:

@@ -28,7 +28,7 @@ class Row:
     layer: str
     step: str
     device: str
-    noise_floor: float | None  # the largest of its points
+    noise_floor: float | None  # of the mean over its points
     cells: dict[str, Cell]  # variant -> cell, every variant of the run in order
 
 
@@ -46,21 +46,26 @@ def matrix(run: Run, table: pd.DataFrame) -> list[Row]:
     facts = {layer.name: layer for layer in run.layers}
     rows = []
     for (layer, step, device), group in table.groupby(["layer", "step", "device"], sort=False):
-        cells = {}
+        cells, floor = {}, _floor(group)
         for variant in variants(run):
             records = group[group.variant == variant]
             if variant == facts[layer].reference and (records.outcome == "measured").all() and len(records):
                 cells[variant] = Cell("reference", None, len(records), 0, 0, "every ratio is taken against this one")
             elif len(records):
-                cells[variant] = _cell(records)
+                cells[variant] = _cell(records, floor)
             else:
                 cells[variant] = Cell("absent", None, 0, 0, 0, facts[layer].absent.get(variant, "not in this run"))
-        floors = group.noise_floor.dropna()
-        rows.append(Row(layer, step, device, float(floors.max()) if len(floors) else None, cells))
+        rows.append(Row(layer, step, device, None if math.isnan(floor) else floor, cells))
     return rows
 
 
-def _cell(records: pd.DataFrame) -> Cell:
+def _floor(group: pd.DataFrame) -> float:
+    """What noise alone does to the mean of these points: the second copy of the reference, averaged as every other variant is."""
+    again = group[(group.variant == NOISE_FLOOR) & group.speedup.notna()]
+    return stats.noise_floor(geometric_mean(intervals(again))) if len(again) else math.nan
+
+
+def _cell(records: pd.DataFrame, floor: float) -> Cell:
     measured = records[records.verdict.notna()]
     others = records[records.outcome != "measured"]
     reason = "; ".join(dict.fromkeys(f"{row.outcome} at {row.stage}: {row.reason}" for row in others.itertuples()))
@@ -71,7 +76,6 @@ def _cell(records: pd.DataFrame) -> Cell:
         states = list(others.outcome) or ["skipped"]
         return Cell(states[0], None, 0, 0, 0, reason or "the reference was not measured, so there is no ratio")
     mean = geometric_mean(intervals(measured))
-    floor = float(measured.noise_floor.max())
     return Cell(
         stats.verdict(mean, floor),
         mean,
@@ -107,7 +111,15 @@ def verdict(run: Run, table: pd.DataFrame) -> str:
     won = winners(table, references)
     timed = table[table.outcome == "measured"].device.unique()
     sentences = [_device_sentence(table, device, won[won.device == device], references) for device in timed]
-    return " ".join([*(sentences or ["Nothing was measured."]), *_compile_sentences(table), *_missing_sentences(table)])
+    return " ".join(
+        [*(sentences or ["Nothing was measured."]), *_noise_sentences(table), *_compile_sentences(table), *_missing_sentences(table)]
+    )
+
+
+def _noise_sentences(table: pd.DataFrame) -> list[str]:
+    floors = table.groupby("point").noise_floor.max().dropna()
+    noisy = int((floors > stats.MAXIMUM_SAME).sum())
+    return [f"The machine was too noisy to tell on {noisy} of {_points(len(floors))}: a noise floor above 10 %."] if noisy else []
 
 
 def _device_sentence(table: pd.DataFrame, device: str, won: pd.DataFrame, references: dict[str, str]) -> str:

@@ -116,7 +116,9 @@ def test_compare_tells_a_slower_run_from_a_same_one(
     capsys.readouterr()
     assert inprocess.layerbench(monkeypatch, "compare", old, new) == 1
     out = capsys.readouterr().out
-    assert "scale-forward-cpu-float32-batch2  fast     speedup    2  1.667  1.200 (1.200-1.200)  slower" in out
+    assert ["scale-forward-cpu-float32-batch2", "fast", "speedup", "2", "1.667", "1.200", "slower"] in [
+        line.split() for line in out.splitlines()
+    ]
     assert inprocess.layerbench(monkeypatch, "compare", old, old) == 0
     assert inprocess.layerbench(monkeypatch, "compare", new, old) == 0
 
@@ -126,7 +128,7 @@ def test_ctrl_c_keeps_what_was_finished(folder: Path, monkeypatch: pytest.Monkey
 
     def interrupted(variant: str, number: int) -> float:
         calls["made"] += 1
-        if calls["made"] > 400:
+        if calls["made"] > 600:
             raise KeyboardInterrupt
         return COST[variant]
 

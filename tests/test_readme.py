@@ -31,9 +31,9 @@ def layerbench(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "layerbench.bench", *words], capture_output=True, text=True, check=False)
 
 
-def test_the_example_runs_and_has_ten_lines(tmp_path: Path) -> None:
+def test_the_example_runs_and_has_at_most_ten_lines(tmp_path: Path) -> None:
     (example,) = blocks("python")
-    assert len([line for line in example.splitlines() if line.strip()]) == 10
+    assert len([line for line in example.splitlines() if line.strip()]) <= 10
     file = tmp_path / "my_layers.py"
     file.write_text(example)
     one_point = ("--device", "cpu", "--set", "batch=1", "--step", "forward", "-k", "plain", "--budget", "1s", "--out", str(tmp_path))

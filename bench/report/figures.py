@@ -120,7 +120,7 @@ def _speedup(panel: Panel, names: Sequence[str], step: str) -> Json | None:
     traces: list[Json] = []
     for name in names:
         curve = {tick: row for tick, row in panel.curve(step, name).items() if row.verdict}
-        floors |= {tick: row.noise_floor for tick, row in curve.items()}
+        floors |= {tick: row.noise_floor or 0.0 for tick, row in curve.items()}  # no second copy measured: no shade
         traces += _banded(panel.ticks, curve) if curve else [HIDDEN, HIDDEN]
     if not floors:
         return None
