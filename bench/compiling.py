@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import sysconfig
 import time
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -20,9 +22,11 @@ class CompiledNothing(Exception):
 def missing_compiler() -> str:
     """Why torch.compile cannot work on the CPU of this machine; "" where it can."""
     wanted = os.environ.get("CXX", "")
-    if any(shutil.which(compiler) for compiler in (wanted, "g++", "clang++") if compiler):
-        return ""
-    return "torch.compile needs a C++ compiler and none is on PATH; install g++ (as: apt-get install g++)"
+    if not any(shutil.which(compiler) for compiler in (wanted, "g++", "clang++") if compiler):
+        return "torch.compile needs a C++ compiler and none is on PATH; install g++ (as: apt-get install g++)"
+    if not Path(sysconfig.get_path("include"), "Python.h").exists():
+        return "torch.compile needs Python's C headers; install them (as: apt-get install python3-dev)"
+    return ""
 
 
 def forget() -> None:

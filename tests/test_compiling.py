@@ -53,3 +53,8 @@ def test_without_a_compiler_the_reason_names_what_to_install(monkeypatch: pytest
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CXX", raising=False)
     assert compiling.missing_compiler() == "torch.compile needs a C++ compiler and none is on PATH; install g++ (as: apt-get install g++)"
+
+
+def test_without_pythons_headers_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sysconfig.get_path", lambda name: "nowhere")
+    assert compiling.missing_compiler() == "torch.compile needs Python's C headers; install them (as: apt-get install python3-dev)"
