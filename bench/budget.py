@@ -1,5 +1,6 @@
 """How long each point may be timed, so that the whole run ends in time.  Knows seconds and counts, no layer."""
 
+import statistics
 import time
 from collections.abc import Callable
 
@@ -26,16 +27,17 @@ class Budget:
     """Spreads a total over the points that are left; what a point did not need goes to those after it."""
 
     def __init__(self, total: float, now: Callable[[], float] = time.monotonic) -> None:
-        self._total, self._now, self._start = total, now, now()
+        self._now, self._end = now, now() + total
+        self._begun: float | None = None  # when the point in hand began, and what it was granted
         self._granted = 0.0
-        self._points = 0
+        self._overheads: list[float] = []
 
     def seconds(self, left: int) -> float:
         """For the next point's timed pass, with `left` points to come, that one included."""
-        spent = self._now() - self._start
-        overhead = max(0.0, spent - self._granted) / self._points if self._points else FIRST_GUESS
-        share = (self._total - spent) / left - overhead
-        granted = min(LONGEST, max(SHORTEST, share))
-        self._granted += granted
-        self._points += 1
-        return granted
+        now = self._now()
+        if self._begun is not None:
+            self._overheads.append(max(0.0, now - self._begun - self._granted))
+        # the first point also starts the compiler and the interpreter: what it cost says nothing of the others
+        overhead = statistics.fmean([FIRST_GUESS, *self._overheads[1:]])
+        self._begun, self._granted = now, min(LONGEST, max(SHORTEST, (self._end - now) / left - overhead))
+        return self._granted

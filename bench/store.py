@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 def write(run: Run, path: Path) -> None:
     """Write a run file: to a new file beside it first, so that a crash leaves the old one or the new one.  Raises Mistake if it cannot."""
-    guarded(lambda: _write(json.dumps(_document(run), indent=1, allow_nan=False), path), path.parent)
+    guarded(lambda: _write(json.dumps(_document(run), allow_nan=False), path), path.parent)
 
 
 def _write(text: str, path: Path) -> None:

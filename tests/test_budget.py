@@ -34,10 +34,10 @@ def test_overhead_is_what_points_took_beside_their_timing() -> None:
     now = Clock()
     budget = Budget(100.0, now)
     assert budget.seconds(10) == 5.0  # 100 / 10 - the guess of 5
-    now.seconds += 7.0  # 5 of timing and 2 beside it
-    assert budget.seconds(9) == pytest.approx(93 / 9 - 2, abs=1e-12)
-    now.seconds += (93 / 9 - 2) + 4  # 4 beside it: 3 a point on average
-    assert budget.seconds(8) == pytest.approx((100 - 7 - 93 / 9 - 2) / 8 - 3, abs=1e-12)
+    now.seconds += 5.0 + 20.0  # 20 beside its timing: the first point starts everything, and is left out
+    assert budget.seconds(9) == pytest.approx(75 / 9 - 5, abs=1e-12)
+    now.seconds += (75 / 9 - 5) + 2  # 2 beside it: with the first guess 3.5 a point on average
+    assert budget.seconds(8) == pytest.approx((75 - 75 / 9 + 5 - 2) / 8 - 3.5, abs=1e-12)
 
 
 def test_what_a_point_did_not_need_goes_to_those_after_it() -> None:
