@@ -1,0 +1,24 @@
+"""The run files that are tracked: a fresh clone makes their pages without a GPU and without measuring anything."""
+
+from pathlib import Path
+
+import pytest
+
+from layerbench.bench import frame, report, store, summary
+
+BASELINES = sorted((Path(__file__).parents[1] / "results" / "baselines").glob("*.json"))
+
+
+def test_there_is_one() -> None:
+    assert BASELINES
+
+
+@pytest.mark.parametrize("path", BASELINES, ids=lambda path: path.stem)
+def test_a_tracked_run_reads_and_its_page_says_what_it_says(path: Path, tmp_path: Path) -> None:
+    run = store.read(path)
+    table = frame.tidy(run)
+    page = report.write(run, tmp_path / "index.html").read_text()
+    first = summary.verdict(run, table).partition(". ")[0]
+    assert first in page
+    assert set(table.outcome) <= {"measured", "checked"}
+    assert "/" not in run.command.replace("layerbench run", "")
