@@ -49,6 +49,14 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def validate(session: nox.Session) -> None:
+    """Run the studies of validation/ that are named, or all; --quick and --fresh are theirs."""
+    flags = [word for word in session.posargs if word.startswith("-")]
+    for study in [word for word in session.posargs if word not in flags] or ("bias", "coverage", "aa"):
+        _run(session, "python", f"validation/{study}.py", *flags)
+
+
+@nox.session(venv_backend="none")
 def lint(session: nox.Session) -> None:
     """Check style, layout and types."""
     _run(session, "python", "-m", "ruff", "check")

@@ -128,12 +128,16 @@ def _matrix(run: Run, table: pd.DataFrame) -> Table:
 
 
 def _cell(cell: Cell) -> Text:
-    text = (
-        cell.state
-        if cell.speedup is None
-        else f"{cell.speedup.ratio:.2f}x ({cell.speedup.low:.2f}-{cell.speedup.high:.2f}) {ARROWS[cell.state]}"
-    )
+    text = cell.state
+    if cell.speedup is not None:
+        ratio, low, high = (_ratio(number) for number in cell.speedup)
+        text = f"{ratio}x ({low}-{high}) {ARROWS[cell.state]}"
     return Text(text, style=STYLES.get(cell.state, ""))
+
+
+def _ratio(value: float) -> str:
+    """Two decimals, or two digits where that would be nothing."""
+    return f"{value:.2f}" if value >= 0.0995 else f"{value:.2g}"
 
 
 def _legend(table: pd.DataFrame) -> str:

@@ -148,3 +148,7 @@ def test_progress_on_a_terminal_says_where_the_run_is() -> None:
     last = text(to)
     assert "1/2" in last
     assert "softmax-forward[/] verify triton" in last
+
+
+def test_a_very_small_ratio_is_not_shown_as_nothing() -> None:
+    assert [terminal._ratio(value) for value in (1.234, 0.1, 0.0031, 0.0995)] == ["1.23", "0.10", "0.0031", "0.10"]
