@@ -78,6 +78,7 @@ def pytest_benchmark(a: Operation, b: Operation, seconds: float) -> float:
             "-q",
             "-p",
             "no:cacheprovider",
+            "--import-mode=importlib",
             "--rootdir",
             folder,
             f"--benchmark-max-time={seconds / 2}",
