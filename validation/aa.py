@@ -1,4 +1,4 @@
-"""A/A: two instances of one operation, the same time for every tool, all tools in one run.  The true ratio is 1; what do they report?"""
+"""A/A: one operation against itself, the same time for every tool, all tools in one run.  The true ratio is 1; what do they report?"""
 
 import contextlib
 import io
@@ -95,11 +95,11 @@ TOOLS = {tool.__name__: tool for tool in (layerbench, torch_blocked, torch_adapt
 
 
 def one(trial: dict[str, Any]) -> dict[str, Any]:
-    """Every tool once, in a fresh order, on fresh instances."""
-    make = study.operations()[trial["operation"]]
+    """Every tool once, in a fresh order, on one instance: two would differ by themselves."""
+    operation = study.operations()[trial["operation"]]()
     ratios = {}
     for name in random.sample(list(TOOLS), len(TOOLS)):
-        ratios[name] = TOOLS[name](make(), make(), trial["seconds"])
+        ratios[name] = TOOLS[name](operation, operation, trial["seconds"])
     return ratios
 
 
@@ -119,9 +119,9 @@ def main() -> None:
         rows.append([tool, *cells])
     columns = ["tool", *(f"{what}, {s} s" for s in seconds for what in ("std", "p95"))]
     text = [
-        f"Two instances of one operation ({', '.join(names)}); {len(names) * repeats} pairs for a cell of the table.",
-        "Every tool gets the same time for a pair, in one run, in random order. std: root mean square of log(ratio), the truth being 0;",
-        "p95: its absolute value at 95 %. Two instances differ a little by themselves (where their memory lies), which is in every row.",
+        f"One operation ({', '.join(names)}) against itself; {len(names) * repeats} pairs for a cell of the table.",
+        "Every tool gets the same time for a pair, in one run, in random order.",
+        "std: root mean square of log(ratio), the truth being 0; p95: its absolute value at 95 %.",
     ]
     study.publish("aa", "A/A: the error of a ratio", columns, rows, text, chosen)
 

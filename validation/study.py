@@ -24,6 +24,7 @@ class Options:
 
 def options() -> Options:
     """Of the command line that every study takes."""
+    torch.set_num_threads(1)  # the tools' error is asked for, not the thread pool's
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="few trials; writes no table")
     parser.add_argument("--fresh", action="store_true", help="forget the trials of an earlier start")
