@@ -6,20 +6,23 @@ Each pass is entered by name, so that a fault falls on the variant and stage it 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
+from msgspec import structs
 
-from . import compiling, make, verify
+from . import compiling, leak, make, state, verify, work
 from .clock import Call, Clock
 from .declare import NOISE_FLOOR, Layer
 from .fault import in_words
 from .make import Subject
-from .measure import Limit, measure
+from .measure import Limit, measure, measure_in_turn
 from .memory import weigh
 from .mistake import Mistake
 from .profile import profile
 from .prove import Enter
-from .record import Accuracy, Compiled, Failed, Measured, Memory, Outcome, Point, Profile, Skipped, TensorError
+from .record import Accuracy, Compiled, Failed, Measured, Memory, Outcome, Point, Profile, Skipped, SweepGraphs, TensorError, Timing, Work
+from .turns import Turns
 from .verify import Truth
 
 SEEDS = (1, 0)  # verified at both; the subjects that are timed hold the last one's numbers
@@ -29,7 +32,13 @@ class Cell:
     """Holds the modules and inputs of all variants and what is known of each: `subjects` are in, `out` says why the others are not."""
 
     def __init__(
-        self, layer: Layer, point: Point, variants: tuple[str, ...], proofs: Mapping[str, list[TensorError] | Failed], enter: Enter
+        self,
+        layer: Layer,
+        point: Point,
+        variants: tuple[str, ...],
+        proofs: Mapping[str, list[TensorError] | Failed],
+        enter: Enter,
+        sweeps: Mapping[str, SweepGraphs | None] = MappingProxyType({}),
     ) -> None:
         self.layer, self.point, self.reference = layer, point, variants[0]
         self.subjects: dict[str, Subject] = {}
@@ -37,6 +46,8 @@ class Cell:
         self._accuracy: dict[str, Accuracy] = {}
         self._compiled: dict[str, Compiled] = {}
         self._memory: dict[str, Memory] = {}
+        self._work: dict[str, Work] = {}
+        self._sweeps = sweeps
         self._enter = enter
         self._names = (*variants, NOISE_FLOOR)
         self._truth: Truth  # of the last seed
@@ -45,6 +56,9 @@ class Cell:
                 self._drop(variant, proof)
         with self._attempt("make", self.reference):
             self._make()
+        if self._reference_is_in():
+            with self._attempt("make", self.reference):
+                self._work = work.count(self.subjects[self.reference], self.differentiable)
         if self._reference_is_in():
             self._compile()
             self._verify({variant: proof for variant, proof in proofs.items() if not isinstance(proof, Failed)})
@@ -75,13 +89,17 @@ class Cell:
                 self._drop(variant, Skipped("compile", missing))
                 continue
             with self._attempt("compile", variant):
-                self._compiled[variant] = compiling.compile_cold(subject, self.differentiable)
+                compiled = compiling.compile_cold(subject, self.differentiable)
+                self._compiled[variant] = structs.replace(compiled, sweep=self._sweeps.get(variant))
 
     def _verify(self, proofs: Mapping[str, list[TensorError]]) -> None:
         errors = {variant: [proofs.get(self._source(variant), [])] for variant in self.subjects}
         for seed in SEEDS:
-            self._enter("verify", self.reference)
-            truth = self._truth if seed == SEEDS[-1] else self._truth_of(seed)
+            truth = self._truth
+            with self._attempt("verify", self.reference):
+                truth = self._truth if seed == SEEDS[-1] else self._truth_of(seed)
+            if not self._reference_is_in():
+                return
             for variant, subject in list(self.subjects.items()):
                 with self._attempt("verify", variant):
                     errors[variant].append(verify.judge(self._as_drawn(subject, truth), truth))
@@ -99,7 +117,7 @@ class Cell:
 
     # --- measure: for every step -----------------------------------------------------------------------------------------------
 
-    def measure(self, step: str, clock: Clock, limit: Limit, traces: Path | None) -> dict[str, Outcome]:
+    def measure(self, step: str, clock: Clock, limit: Limit, traces: Path | None, interleaved: bool = True) -> dict[str, Outcome]:
         """Every variant's outcome at one step, in the order of the variants."""
         if not self._reference_is_in():
             return self._in_order({})
@@ -114,16 +132,30 @@ class Cell:
         calls = {name: call for name, call in calls.items() if name in self.subjects}
         if not self._reference_is_in():
             return self._in_order({})
-        graphs = compiling.graphs_so_far()
-        timings = measure(calls, self.reference, clock, limit, lambda name: self._enter("time", name))
-        late = compiling.graphs_so_far() - graphs
+        timings = self._time(calls, clock, limit, interleaved)
         outcomes: dict[str, Outcome] = {}
-        for name, call in calls.items():
-            compiled = self._compiled_after(name, late)
-            if profiled := self._examine(name, call, traces):
-                warnings = ("torch.compile compiled again while this point was timed",) if late and compiled else ()
-                outcomes[name] = Measured(timings[name], self._memory[name], self._accuracy[name], profiled, compiled, warnings)
-        return self._in_order(outcomes)
+        for name, timing in timings.items():
+            if name in self.subjects and (profiled := self._examine(name, calls[name], traces)):
+                compiled = self._compiled.get(name)
+                outcomes[name] = Measured(timing, self._memory[name], self._accuracy[name], profiled, compiled, (), self._work.get(step))
+        return self._in_order(outcomes if self._reference_is_in() else {})
+
+    def _time(self, calls: Mapping[str, Call], clock: Clock, limit: Limit, interleaved: bool) -> dict[str, Timing]:
+        """The timed pass.  A variant that raises under way is out and the others begin again; one that spoilt its times is out too."""
+        while self._reference_is_in():
+            left = {name: call for name, call in calls.items() if name in self.subjects}
+            turns = Turns(self._enter)
+            try:
+                timings = measure(left, self.reference, clock, limit, turns) if interleaved else measure_in_turn(left, clock, limit, turns)
+            except Exception as error:  # noqa: BLE001  the code is the user's: any exception is a result
+                turns.settle()
+                self._drop(turns.variant, Failed("time", in_words(error)))
+                continue
+            turns.settle()
+            for name, failed in turns.spoilt().items():
+                self._drop(name, failed)
+            return timings
+        return {}
 
     def _examine(self, name: str, call: Call, traces: Path | None) -> Profile | None:
         """After timing: still right on the buffers that were timed?  Then its memory, once, and its profile.  None where it failed."""
@@ -132,15 +164,12 @@ class Cell:
         if name in self.subjects and name not in self._memory:
             with self._attempt("memory", name):
                 self._memory[name] = weigh(self.subjects[name], self.point.device)
+                if name != NOISE_FLOOR:
+                    leak.check(self.subjects[name], self.point.device)
         if name in self.subjects:
             with self._attempt("profile", name):
                 return profile(call, self.point.device, None if name == NOISE_FLOOR else traces)
         return None
-
-    def _compiled_after(self, name: str, late: int) -> Compiled | None:
-        if (compiled := self._compiled.get(name)) is None:
-            return None
-        return Compiled(compiled.cold_seconds, compiled.graphs, compiled.breaks, compiled.recompiles + late)
 
     # --- faults ----------------------------------------------------------------------------------------------------------------
 
@@ -149,7 +178,8 @@ class Cell:
         """Whatever a variant raises becomes its Failed record, and it takes no further part."""
         self._enter(stage, variant)
         try:
-            yield
+            with state.untouched():
+                yield
         except Exception as error:  # noqa: BLE001  the code is the user's: any exception is a result
             self._drop(variant, Failed("declare" if isinstance(error, Mistake) else stage, in_words(error)))
 

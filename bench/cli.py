@@ -15,6 +15,7 @@ from .mistake import Mistake
 
 DEFAULT_SUITE = "layerbench.layers"
 DEFAULT_BUDGET = "4m"
+DEFAULT_HANG_SECONDS = 300.0
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -32,6 +33,7 @@ Steps = Annotated[
 Sizes = Annotated[
     list[str] | None, typer.Option("--set", metavar="DIM=N,N", help="Other values for a dimension of the sweep: batch=1,8,64.")
 ]
+Threads = Annotated[int, typer.Option(metavar="N", help="CPU threads of torch.  Default: torch's own choice.")]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Where results/ and reports/ are made.")]
 
 
@@ -53,25 +55,43 @@ def list_(suite: Suite = DEFAULT_SUITE) -> None:
 
 @app.command()
 def run(
+    context: typer.Context,
     suite: Suite = DEFAULT_SUITE,
     expression: Words = "",
     device: Devices = None,
     dtype: Dtypes = None,
     step: Steps = None,
     sizes: Sizes = None,
-    threads: Annotated[int, typer.Option(metavar="N", help="CPU threads of torch.  Default: torch's own choice.")] = 0,
+    threads: Threads = 0,
     budget: Annotated[str, typer.Option(metavar="TIME", help="About how long the whole run may take: 90s, 5m, 1h.")] = DEFAULT_BUDGET,
     out: Out = Path(),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the points and stop.")] = False,
+    sequential: Annotated[
+        bool, typer.Option("--sequential", help="Time variants one after the other, not in turns: drift of the machine is not cancelled.")
+    ] = False,
+    hang_limit: Annotated[
+        float, typer.Option(metavar="SECONDS", help="A variant that shows no sign of life for so long has failed.", show_default=True)
+    ] = DEFAULT_HANG_SECONDS,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Finish a run that was cut short: of JOURNAL, or the newest one.  No other option but --out.")
+    ] = False,
+    journal: Annotated[Path | None, typer.Argument(metavar="[JOURNAL]", help="With --resume: results/NAME.journal.")] = None,
 ) -> None:
     """Verify and measure every variant at every point, then write results/NAME.json and reports/NAME/index.html."""
     from . import budget as durations
     from . import commands
     from .plan import Selection
 
+    if resume:
+        _nothing_else(context)
+        raise typer.Exit(commands.resume_run(journal, out))
+    if journal:
+        raise Mistake(f"{journal}: a journal is given with --resume; type  layerbench run --resume {journal}")
+    if hang_limit <= 0:
+        raise Mistake(f"--hang-limit {hang_limit:g}: give seconds above 0, as --hang-limit 300")
     chosen = Selection(expression, tuple(device or ()), tuple(dtype or ()), tuple(step or ()), _sizes(sizes or []))
     command = "layerbench " + shlex.join(sys.argv[1:])
-    raise typer.Exit(commands.run_suite(suite, chosen, threads, durations.parse(budget), out, dry_run, command))
+    raise typer.Exit(commands.run_suite(suite, chosen, threads, durations.parse(budget), out, dry_run, command, not sequential, hang_limit))
 
 
 @app.command()
@@ -85,6 +105,36 @@ def report(
     from . import commands
 
     commands.write_reports(files or [], out)
+
+
+@app.command()
+def explain(
+    layer: Annotated[str, typer.Argument(metavar="LAYER")],
+    variants: Annotated[
+        str, typer.Option(metavar="A,B", help="The two variants: stock,compile.  One alone is held against the reference.")
+    ],
+    run_file: Annotated[
+        Path | None, typer.Option("--run", metavar="RUN.json", help="Take it from this run file.  Default: measure the point now.")
+    ] = None,
+    suite: Suite = DEFAULT_SUITE,
+    expression: Words = "",
+    device: Devices = None,
+    dtype: Dtypes = None,
+    step: Steps = None,
+    sizes: Sizes = None,
+    threads: Threads = 0,
+    out: Out = Path(),
+) -> None:
+    """What two variants do differently at one point, operator by operator: calls, time and bytes per step.
+
+    The options must leave one point.  It is measured now, and stored like any run, unless --run names a file that has it.
+    """
+    from . import commands
+    from .plan import Selection
+
+    chosen = Selection(expression, tuple(device or ()), tuple(dtype or ()), tuple(step or ()), _sizes(sizes or []))
+    command = "layerbench " + shlex.join(sys.argv[1:])
+    raise typer.Exit(commands.explain_point(suite, layer, chosen, variants, run_file, threads, out, command))
 
 
 @app.command()
@@ -103,6 +153,14 @@ def compare(
 def check() -> None:
     """Did this change make a layer slower, larger or wrong?  (Not built yet.)"""
     raise Mistake("check: not built yet; to compare two stored runs type  layerbench compare OLD.json NEW.json")
+
+
+def _nothing_else(context: typer.Context) -> None:
+    """Raises Mistake where an option stands beside --resume that would be taken from the journal."""
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if source is not None and source.name == "COMMANDLINE" and parameter.name not in ("resume", "journal", "out"):
+            raise Mistake(f"--resume takes everything from the journal: leave {parameter.opts[0]} away, or --resume to begin anew")
 
 
 def _sizes(words: list[str]) -> dict[str, tuple[int, ...]]:

@@ -2,22 +2,21 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
-from . import compare, frame, plan, store, terminal
-from .budget import Budget
+from . import compare, explain, frame, job, journal, plan, store, terminal
+from .budget import LONGEST
+from .job import Job
+from .journal import Begun, Order
 from .plan import Selection, Task
 from .protocol import Described
-from .record import SCHEMA, Failed, Record, Run
-from .remote import Worker, workers
-from .run import Answerer, run
-from .terminal import Watch
-
-INTERRUPTED = "interrupted: the points after this were not measured"
+from .record import SCHEMA, Failed, Run
+from .remote import HANG_SECONDS, Worker, workers
 
 
 def list_layers(suite: str) -> None:
@@ -28,62 +27,65 @@ def list_layers(suite: str) -> None:
         worker.close()
 
 
-def run_suite(suite: str, selection: Selection, threads: int, seconds: float, out: Path, dry_run: bool, command: str) -> int:
+def run_suite(
+    suite: str,
+    selection: Selection,
+    threads: int,
+    seconds: float,
+    out: Path,
+    dry_run: bool,
+    command: str,
+    interleaved: bool = True,
+    hang_seconds: float = HANG_SECONDS,
+) -> int:
     """Measure a suite and write its run file and page.  Returns the exit code."""
-    started, budget = datetime.now(UTC), Budget(seconds)
-    with workers(suite, threads) as (worker, prover):
+    started, order = datetime.now(UTC), Order(_from_anywhere(suite), selection, threads, seconds, hang_seconds)
+    with workers(suite, threads, hang_seconds) as (worker, prover):
         described = worker.describe()
         tasks = plan.plan(described.layers, described.environment.devices, selection)
         if dry_run:
             _print_plan(tasks)
             return 0
+        begun = started.isoformat(timespec="seconds")
         name = _free_name(out, started)
-        header = Run(
-            SCHEMA, name, started.isoformat(timespec="seconds"), 0.0, command, suite, True, described.environment, described.layers, ()
-        )
-        journal = store.Journal(out / "results" / f"{name}.journal", header)
-        with terminal.watching(Console(stderr=True), len(tasks)) as watch:
-            worker.on_wait = prover.on_wait = watch.waiting
-            records, notes = measure(tasks, described, worker, prover, budget, journal, watch, str(out / "results" / name))
-    took = (datetime.now(UTC) - started).total_seconds()
-    whole = store.finish(header, took, records, notes, out / "results" / f"{name}.json", journal)
-    _show(whole, out)
-    return exit_code(whole)
+        header = Run(SCHEMA, name, begun, 0.0, command, suite, interleaved, described.environment, described.layers, ())
+        work = job.begin(Begun(header, order, ()), tasks, out / "results")
+        whole = _carry_out(work, described, worker, prover)
+    return _show(whole, out)
 
 
-def measure(
-    tasks: Sequence[Task],
-    described: Described,
-    worker: Answerer,
-    prover: Answerer,
-    budget: Budget,
-    journal: store.Journal,
-    watch: Watch,
-    traces: str,
-) -> tuple[list[Record], tuple[str, ...]]:
-    """All records, journalled as they come; on Ctrl-C those that were finished, with a note."""
-    records: list[Record] = []
-    watch.begin(tasks[0].point.id)
-    try:
-        for number, found in enumerate(run(tasks, described.layers, worker, prover, budget.seconds, traces)):
-            journal.append(found)
-            records += found
-            watch.done()
-            if number + 1 < len(tasks):
-                watch.begin(tasks[number + 1].point.id)
-    except KeyboardInterrupt:
-        return records, (INTERRUPTED,)
-    return records, ()
+def resume_run(path: Path | None, out: Path) -> int:
+    """Measure what a run that was cut short has not measured yet, and write its run file and page.  Returns the exit code."""
+    path = path or journal.newest(out / "results")
+    order = journal.read(path)[0].order
+    with workers(order.suite, order.threads, order.hang_seconds) as (worker, prover):
+        described = worker.describe()
+        tasks = plan.plan(described.layers, described.environment.devices, order.selection)
+        work = job.take_up(path, described, tasks)
+        whole = _carry_out(work, described, worker, prover)
+    return _show(whole, path.parent.parent)
+
+
+def _carry_out(work: Job, described: Described, worker: Worker, prover: Worker) -> Run:
+    with terminal.watching(Console(stderr=True), len(work.left)) as watch:
+        worker.on_wait = prover.on_wait = watch.waiting
+        return job.carry_out(work, described, worker, prover, watch)
+
+
+def _from_anywhere(suite: str) -> str:
+    """A suite's path as it can be found from another folder too; the name of an installed suite as it is."""
+    return str(Path(suite).resolve()) if Path(suite).exists() else suite
 
 
 def exit_code(run: Run) -> int:
-    """0 fine, 1 a variant failed or nothing was measured, 2 a layer is declared wrongly, 130 interrupted."""
-    if INTERRUPTED in run.notes:
+    """0 fine, 1 a variant failed, a time cannot be true or nothing was measured, 2 a layer is declared wrongly, 130 interrupted."""
+    if job.INTERRUPTED in run.notes:
         return 130
     failed = [record.outcome for record in run.records if isinstance(record.outcome, Failed)]
     if any(outcome.stage == "declare" for outcome in failed):
         return 2
-    return 1 if failed or not frame.measured(run) else 0
+    invalid = (frame.tidy(run).outcome == "invalid").any()
+    return 1 if failed or invalid or not frame.measured(run) else 0
 
 
 def write_reports(files: Sequence[Path], out: Path) -> None:
@@ -93,6 +95,30 @@ def write_reports(files: Sequence[Path], out: Path) -> None:
     for file in files or [store.newest(out / "results")]:
         run = store.read(file)
         print(store.guarded(partial(report.write, run, out / "reports" / run.name / "index.html"), out))
+
+
+def explain_point(
+    suite: str, layer: str, selection: Selection, variants: str, file: Path | None, threads: int, out: Path, command: str
+) -> int:
+    """Print what two variants of a point do differently: from a run file, or measured now where none is given.  Returns the exit code."""
+    if file is None:
+        worker = Worker(suite, threads, {})
+        try:
+            described = worker.describe()
+        finally:
+            worker.close()
+        names = explain.pair(described.layers, layer, variants)
+        candidates = plan.plan(described.layers, described.environment.devices, replace(selection, expression=""))
+        chosen = explain.only(selection, explain.choose(candidates, layer, selection), names)
+        code = run_suite(suite, chosen, threads, LONGEST, out, False, command)
+        file = store.newest(out / "results")
+    else:
+        chosen, code = selection, 0
+    stored = store.read(file)
+    names = explain.pair(stored.layers, layer, variants)
+    point = explain.choose(explain.tasks(stored), layer, chosen)
+    terminal.print_explanation(_console(), explain.explain(stored, point, names))
+    return code
 
 
 def compare_runs(old: Path, new: Path, out: Path) -> int:
@@ -107,13 +133,15 @@ def compare_runs(old: Path, new: Path, out: Path) -> int:
     return 1 if compare.failures(changes) else 0
 
 
-def _show(run: Run, out: Path) -> None:
+def _show(run: Run, out: Path) -> int:
+    """Print a run, write its page, and return the exit code."""
     from . import report
 
     terminal.print_run(_console(), run, frame.tidy(run))
     print(f"results: {out / 'results' / run.name}.json")
     page = store.guarded(partial(report.write, run, out / "reports" / run.name / "index.html"), out)
     print(f"page:    {page}")
+    return exit_code(run)
 
 
 def _print_plan(tasks: Sequence[Task]) -> None:

@@ -14,6 +14,7 @@ from .record import Change, Record, Run
 from .stats import Interval
 
 COUNTS = ("saved_bytes", "peak_forward_bytes", "peak_backward_bytes", "graphs", "breaks", "recompiles")
+BAD = ("failed", "invalid")
 THRESHOLD = 0.05  # a change of the ratio below this is not called one
 
 
@@ -63,13 +64,13 @@ def _new_references(old: Run, new: Run) -> dict[str, tuple[str, str]]:
 
 def _changes(record: Record, old: pd.Series | None, new: pd.Series | None, threshold: float) -> list[Change]:
     if new is None or old is None:
-        verdict = "missing" if new is None else "failed" if new.outcome == "failed" else "new"
+        verdict = "missing" if new is None else "failed" if new.outcome in BAD else "new"
         return [_change(record, "outcome", math.nan, math.nan, verdict)]
     if new.outcome != old.outcome:
-        verdict = "failed" if new.outcome == "failed" else "missing" if old.outcome == "measured" else "new"
+        verdict = "failed" if new.outcome in BAD else "missing" if old.outcome == "measured" else "new"
         return [_change(record, "outcome", math.nan, math.nan, verdict)]
     if new.outcome != "measured":
-        return [_change(record, "outcome", math.nan, math.nan, "failed" if new.outcome == "failed" else "same")]
+        return [_change(record, "outcome", math.nan, math.nan, "failed" if new.outcome in BAD else "same")]
     changes = [_exact(record, metric, old[metric], new[metric]) for metric in COUNTS if old[metric] == old[metric]]
     if old.speedup == old.speedup:
         known = new.speedup == new.speedup

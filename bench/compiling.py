@@ -11,8 +11,10 @@ from torch import nn
 from torch._dynamo.utils import counters
 from torch._inductor.utils import fresh_cache
 
+from . import make
+from .declare import Layer
 from .make import Subject
-from .record import Compiled
+from .record import Compiled, SweepGraphs
 
 
 class CompiledNothing(Exception):
@@ -60,6 +62,31 @@ def compile_cold(subject: Subject, differentiable: bool) -> Compiled:
         why = f" ({'; '.join(reasons)})" if reasons else ""
         raise CompiledNothing(f"torch.compile compiled nothing and fell back to eager{why}; a ratio would compare eager with eager")
     return Compiled(seconds, _graphs() - graphs, reasons, 0)
+
+
+def over_sweep(layer: Layer, variant: str) -> SweepGraphs | None:
+    """Graphs that dynamo captures where one module meets every size of the sweep's first dimension, the others at their smallest.
+
+    Traced on tensors without data and compiled by nobody (backend "eager"), so it takes no time to speak of; what Inductor would add
+    to the guards is not seen.  None where the module's parameters depend on that dimension, or where tracing fails or captures nothing.
+    """
+    dimension, *others = layer.sweep
+    smallest = {name: min(layer.sweep[name]) for name in others}
+    sizes = [{dimension: value} | smallest for value in dict.fromkeys(layer.sweep[dimension])]
+    forget()
+    try:
+        with torch.device("meta"):
+            modules = [make.build(layer, layer.variants[variant], size) for size in sizes]
+        if len({tuple((name, tensor.shape) for name, tensor in module.state_dict().items()) for module in modules}) > 1:
+            return None
+        compiled = torch.compile(modules[0], backend="eager")
+        for size in sizes:
+            compiled(*make.draw(layer.inputs, size, torch.float32, "meta", 0))
+    except Exception:  # noqa: BLE001  what it raises here it raises again when it is compiled for the point, and there it is recorded
+        return None
+    graphs = _graphs()
+    forget()
+    return SweepGraphs(dimension, tuple(size[dimension] for size in sizes), graphs) if graphs else None
 
 
 def _graphs() -> int:

@@ -2,12 +2,12 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
 
-from . import stats
+from . import sanity, stats
 from .declare import NOISE_FLOOR
 from .record import Checked, Measured, Record, Run
 
@@ -15,20 +15,30 @@ from .record import Checked, Measured, Record, Run
 def tidy(run: Run) -> pd.DataFrame:
     """One row per record, in the order of the run.
 
-    id, point, layer, variant, step, device, dtype, size (a dict), outcome (measured | checked | skipped | failed), stage, reason;
+    id, point, layer, variant, step, device, dtype, size (a dict), outcome (measured | checked | skipped | failed | invalid: its time
+    cannot be true), stage, reason;
     seconds: median time per call; speedup, speedup_low, speedup_high: times faster than the reference, same round against
     same round; noise_floor: relative, of the point; verdict: faster | slower | same | unclear; live_bytes, saved_bytes,
     peak_forward_bytes, peak_backward_bytes; slack: error as a share of what is allowed; cold_seconds, graphs, breaks,
-    recompiles of torch.compile.  What was not measured is missing (NaN or None), never 0.
+    recompiles of torch.compile; sweep_graphs: graphs where one module meets every size of the sweep's first dimension.
+    What was not measured is missing (NaN or None), never 0.
     """
     reference = {layer.name: layer.reference for layer in run.layers}
+    roofs = {(roof.device, roof.dtype): roof for roof in run.roofs}
     rows = []
     for records in by_point(run.records):
-        measured = {record.variant: record.outcome for record in records if isinstance(record.outcome, Measured)}
-        stock = measured.get(reference[records[0].point.layer])
+        point = records[0].point
+        timed = {record.variant: record.outcome for record in records if isinstance(record.outcome, Measured)}
+        doubts = {variant: sanity.impossible(outcome, roofs.get((point.device, point.dtype))) for variant, outcome in timed.items()}
+        measured = {variant: outcome for variant, outcome in timed.items() if not doubts[variant]}
+        stock = measured.get(reference[point.layer])
         again = measured.get(NOISE_FLOOR)
-        floor = stats.noise_floor(_speedup(stock, again)) if stock and again else math.nan
-        rows += [_identity(record) | _outcome(record, stock, floor) for record in records]
+        speedup = _paired if run.interleaved else _unpaired
+        floor = stats.noise_floor(speedup(stock, again)) if stock and again else math.nan
+        for record in records:
+            doubt = doubts.get(record.variant)
+            outcome = {"outcome": "invalid", "stage": "time", "reason": doubt} if doubt else _outcome(record, stock, floor, speedup)
+            rows.append(_identity(record) | outcome)
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
 
 
@@ -44,9 +54,12 @@ _TEXT = ("id", "point", "layer", "variant", "step", "device", "dtype", "size", "
 _NUMBERS = (
     *("seconds", "samples", "speedup", "speedup_low", "speedup_high", "noise_floor", "slack"),
     *("live_bytes", "saved_bytes", "peak_forward_bytes", "peak_backward_bytes"),
-    *("cold_seconds", "graphs", "breaks", "recompiles"),
+    *("cold_seconds", "graphs", "breaks", "recompiles", "sweep_graphs"),
 )
 COLUMNS: dict[str, Any] = dict.fromkeys(_TEXT, object) | dict.fromkeys(_NUMBERS, float)
+
+
+Speedup = Callable[[Measured, Measured], stats.Interval]
 
 
 def _identity(record: Record) -> dict[str, object]:
@@ -63,7 +76,7 @@ def _identity(record: Record) -> dict[str, object]:
     }
 
 
-def _outcome(record: Record, stock: Measured | None, floor: float) -> dict[str, object]:
+def _outcome(record: Record, stock: Measured | None, floor: float, speedup: Speedup) -> dict[str, object]:
     outcome = record.outcome
     row: dict[str, object]
     if not isinstance(outcome, Measured):
@@ -87,9 +100,10 @@ def _outcome(record: Record, stock: Measured | None, floor: float) -> dict[str, 
             "graphs": outcome.compiled.graphs,
             "breaks": len(outcome.compiled.breaks),
             "recompiles": outcome.compiled.recompiles,
+            "sweep_graphs": outcome.compiled.sweep.graphs if outcome.compiled.sweep else math.nan,
         }
     if stock and outcome is not stock:
-        interval = _speedup(stock, outcome)
+        interval = speedup(stock, outcome)
         row |= {
             "speedup": interval.ratio,
             "speedup_low": interval.low,
@@ -100,8 +114,12 @@ def _outcome(record: Record, stock: Measured | None, floor: float) -> dict[str, 
     return row
 
 
-def _speedup(stock: Measured, variant: Measured) -> stats.Interval:
+def _paired(stock: Measured, variant: Measured) -> stats.Interval:
     return stats.speedup(stock.timing.seconds, variant.timing.seconds)
+
+
+def _unpaired(stock: Measured, variant: Measured) -> stats.Interval:
+    return stats.unpaired_speedup(stock.timing.seconds, variant.timing.seconds)
 
 
 def measured(run: Run) -> list[Record]:

@@ -82,7 +82,7 @@ def reference(layer: Layer, size: Size, dtype: torch.dtype, device: str, seed: i
     would otherwise pass for the same layer.
     """
     torch.manual_seed(seed)
-    module = _build(layer, next(iter(layer.variants.values())), size)
+    module = build(layer, next(iter(layer.variants.values())), size)
     with torch.no_grad():
         for parameter in module.parameters():
             scale = float(parameter.square().mean().sqrt()) if parameter.numel() else 0.0
@@ -92,7 +92,7 @@ def reference(layer: Layer, size: Size, dtype: torch.dtype, device: str, seed: i
 
 def variant_module(layer: Layer, variant: str, size: Size, weights: nn.Module) -> nn.Module:
     """A variant's module with the given weights, on their device and in their dtype.  Raises Mistake where the state_dicts differ."""
-    module = _build(layer, layer.variants[variant], size)
+    module = build(layer, layer.variants[variant], size)
     state = weights.state_dict()
     first = next(iter(layer.variants))
     _compare_states(variant, module.state_dict(), first, state)
@@ -103,7 +103,8 @@ def variant_module(layer: Layer, variant: str, size: Size, weights: nn.Module) -
     return module.to(next((t.device for t in weights.buffers()), torch.device("cpu")))
 
 
-def _build(layer: Layer, variant: Variant, size: Size) -> nn.Module:
+def build(layer: Layer, variant: Variant, size: Size) -> nn.Module:
+    """The variant's module as the layer builds it.  Raises Mistake where that is none."""
     module = layer.build(variant.module, dict(size))
     if not isinstance(module, nn.Module):
         raise Mistake(f"layer {layer.name!r}: build returned {type(module).__name__}, not an nn.Module; return module(...)")
@@ -135,7 +136,7 @@ def subject(variant: str, module: nn.Module, inputs: Sequence[Tensor], cotangent
 def in_float64(module: nn.Module, inputs: Sequence[Tensor], cotangents: Sequence[Tensor | None], layer: Layer, size: Size) -> Subject:
     """The reference in float64 on the very numbers of the point: what every variant is judged against."""
     device = "cpu" if any(tensor.device.type == "mps" for tensor in inputs) else inputs[0].device if inputs else "cpu"
-    exact = _build(layer, next(iter(layer.variants.values())), size).to(device)
+    exact = build(layer, next(iter(layer.variants.values())), size).to(device)
     exact.load_state_dict(module.state_dict())
     raised = [_double(tensor, device) for tensor in inputs]
     return Subject("float64", exact.double(), tuple(raised), tuple(None if c is None else c.to(device).double() for c in cotangents))

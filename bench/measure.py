@@ -1,15 +1,17 @@
 """Time the variants of one point against each other: interleaved blocks in random order, until the ratios are precise or the time is up.
 
-Raw samples come out; ratios and intervals are stats' work.  What is called, and whether it is right, was settled before.
+`measure_in_turn` does it one variant after the other, where interleaving would disturb.  Raw samples come out; ratios and
+intervals are stats' work.  What is called, and whether it is right, was settled before.
 """
 
 import gc
 import random
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from . import stats
+from msgspec import structs
+
+from . import collector, stats
 from .clock import Call, Clock
 from .record import Timing
 
@@ -43,7 +45,8 @@ def measure(
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     order: dict[str, list[int]] = {name: [] for name in calls}
     taken, stopped, look = 0, "", FIRST_LOOK
-    with _no_collector():
+    gc.collect()
+    with collector.paused():  # a collection inside a block would land on whichever variant comes next
         while not stopped:
             for name in rng.sample(list(calls), len(calls)):
                 enter(name)
@@ -60,6 +63,22 @@ def measure(
     return {name: Timing(tuple(seconds[name]), blocks[name], tuple(order[name]), stopped, clock.name) for name in calls}
 
 
+def measure_in_turn(
+    calls: Mapping[str, Call], clock: Clock, limit: Limit, enter: Callable[[str], None] = lambda _: None
+) -> dict[str, Timing]:
+    """One variant after the other, each for an equal share of the time.  Samples of different variants share no rounds.
+
+    For what cannot bear a neighbour between its calls.  Drift of the machine falls on whoever is running, and nothing cancels it.
+    """
+    timings: dict[str, Timing] = {}
+    taken = 0
+    for name, call in calls.items():
+        alone = measure({name: call}, name, clock, Limit(limit.seconds / len(calls), limit.precision), enter)[name]
+        timings[name] = structs.replace(alone, order=tuple(taken + place for place in alone.order))
+        taken += len(alone.order)
+    return timings
+
+
 def _precise(seconds: Mapping[str, list[float]], reference: str, precision: float) -> bool:
     others = [name for name in seconds if name != reference]
     return bool(others) and all(stats.speedup(seconds[reference], seconds[name]).half_width <= precision for name in others)
@@ -74,16 +93,3 @@ def _block(call: Call, clock: Clock) -> int:
         if spent >= BLOCK_SECONDS / 2:
             return max(1, round(calls * BLOCK_SECONDS / spent))
         calls *= 2
-
-
-@contextmanager
-def _no_collector() -> Iterator[None]:
-    """No garbage collection inside a block: it would land on whichever variant comes next."""
-    gc.collect()
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

@@ -26,7 +26,7 @@ def _on_host(subject: Subject) -> Memory:
                 subject.backward(output)
     events = kineto.read(profiler)
     turn = kineto.ranges(events, kineto.BACKWARD)[0].start_ns
-    outputs = _new_bytes(subject, output)
+    outputs = new_bytes(subject, output)
     held = peak_forward = peak_backward = after_forward = 0
     for allocation in events.allocations:
         held += allocation.nbytes
@@ -37,7 +37,7 @@ def _on_host(subject: Subject) -> Memory:
     peak_backward = max(peak_backward, after_forward)
     del output
     subject.clear_gradients()
-    return Memory(_live(subject), max(0, after_forward - outputs), peak_forward, peak_backward)
+    return Memory(live_bytes(subject), max(0, after_forward - outputs), peak_forward, peak_backward)
 
 
 def _on_accelerator(subject: Subject, device: str) -> Memory:
@@ -54,26 +54,26 @@ def _on_accelerator(subject: Subject, device: str) -> Memory:
         subject.backward(output)
     torch.accelerator.synchronize(device)
     peak_backward = torch.accelerator.max_memory_allocated(device) - before
-    outputs = _new_bytes(subject, output)
+    outputs = new_bytes(subject, output)
     del output
     subject.clear_gradients()
-    return Memory(_live(subject), max(0, after_forward - outputs), peak_forward, peak_backward)
+    return Memory(live_bytes(subject), max(0, after_forward - outputs), peak_forward, peak_backward)
 
 
 def _differentiable(subject: Subject) -> bool:
     return any(cotangent is not None for cotangent in subject.cotangents)
 
 
-def _live(subject: Subject) -> int:
-    return sum(_storages([*subject.inputs, *subject.module.parameters(), *subject.module.buffers()]).values())
+def live_bytes(subject: Subject) -> int:
+    return sum(storages([*subject.inputs, *subject.module.parameters(), *subject.module.buffers()]).values())
 
 
-def _new_bytes(subject: Subject, output: object) -> int:
+def new_bytes(subject: Subject, output: object) -> int:
     """Bytes of the outputs' own storages: an output that is a view of an input costs nothing."""
-    known = _storages([*subject.inputs, *subject.module.parameters(), *subject.module.buffers()])
-    made = _storages(list(tensors(output).values()))
+    known = storages([*subject.inputs, *subject.module.parameters(), *subject.module.buffers()])
+    made = storages(list(tensors(output).values()))
     return sum(nbytes for pointer, nbytes in made.items() if pointer not in known)
 
 
-def _storages(held: list[Tensor]) -> dict[int, int]:
+def storages(held: list[Tensor]) -> dict[int, int]:
     return {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in held}

@@ -4,16 +4,16 @@ No pickle: a message is a msgspec struct as JSON.  Nothing is measured here.
 """
 
 import mmap
+import os
 import tempfile
 import time
 from multiprocessing.connection import Connection
-from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import msgspec
 from msgspec import Struct
 
-from .record import Environment, LayerFacts, Point, Record
+from .record import Environment, LayerFacts, Point, Record, Roof
 
 
 class Describe(Struct, frozen=True, tag=True):
@@ -22,12 +22,23 @@ class Describe(Struct, frozen=True, tag=True):
 
 
 class Measure(Struct, frozen=True, tag=True):
-    """Measure these variants of a point, the reference first.  seconds: for the timed pass; traces: folder, "" for none."""
+    """Measure these variants of a point, the reference first.  seconds: for the timed pass; traces: folder, "" for none.
+
+    interleaved False: time them one after the other.
+    """
 
     point: Point
     variants: tuple[str, ...]
     seconds: float
     traces: str
+    interleaved: bool = True
+
+
+class FindRoof(Struct, frozen=True, tag=True):
+    """Measure what this machine can do at most on a device in a dtype."""
+
+    device: str
+    dtype: str
 
 
 class Prove(Struct, frozen=True, tag=True):
@@ -41,6 +52,10 @@ class Prove(Struct, frozen=True, tag=True):
 class Described(Struct, frozen=True, tag=True):
     layers: tuple[LayerFacts, ...]
     environment: Environment
+
+
+class FoundRoof(Struct, frozen=True, tag=True):
+    roof: Roof
 
 
 class Finished(Struct, frozen=True, tag=True):
@@ -61,8 +76,8 @@ class Broken(Struct, frozen=True, tag=True):
     traceback: str
 
 
-Request = Describe | Measure | Prove
-Answer = Described | Finished | Refused | Broken
+Request = Describe | FindRoof | Measure | Prove
+Answer = Described | FoundRoof | Finished | Refused | Broken
 
 
 def send(connection: Connection, message: Request | Answer) -> None:
@@ -95,12 +110,15 @@ class Place:
 
     SIZE = 512
 
-    def __init__(self, path: str | None = None) -> None:
-        self._file = Path(path).open("r+b") if path else tempfile.NamedTemporaryFile(prefix="layerbench-")  # noqa: SIM115  held open
-        if path is None:
+    def __init__(self, descriptor: int | None = None) -> None:
+        """The parent makes it and hands its descriptor down.  The file has no name, so that none is left behind by whoever is killed."""
+        if descriptor is None:
+            self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  held open
             self._file.truncate(self.SIZE)
-        self._page = mmap.mmap(self._file.fileno(), self.SIZE)
-        self.path = self._file.name
+        else:
+            self._file = os.fdopen(descriptor, "r+b")
+        self.descriptor = self._file.fileno()
+        self._page = mmap.mmap(self.descriptor, self.SIZE)
 
     def write(self, stage: str, variant: str = "") -> None:
         text = f"{time.monotonic():.3f}\t{stage}\t{variant}\n".encode()

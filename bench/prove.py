@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from . import interpreter, make, verify
+from . import interpreter, make, state, verify
 from .declare import Layer
 from .fault import in_words
 from .mistake import Mistake
@@ -25,14 +25,19 @@ def prove(layer: Layer, variants: tuple[str, ...], dtype: str, device: str, ente
     failed: dict[str, Failed] = {}
     for seed, size in enumerate(sizes(layer)):
         enter("verify", variants[0])
-        truth = verify.truth(layer, size, getattr(torch, dtype), device, seed)
+        try:
+            with state.untouched():
+                truth = verify.truth(layer, size, getattr(torch, dtype), device, seed)
+        except Exception as error:  # noqa: BLE001  the reference's code is the user's as well
+            return errors | {variants[0]: Failed("verify", f"the reference: {in_words(error)} (at {shown(size)})")}
         for variant in variants:
             if variant in failed:
                 continue
             enter("verify", variant)
             try:
-                module = make.variant_module(layer, variant, size, truth.weights)
-                errors[variant] += verify.judge(make.subject(variant, module, truth.inputs, truth.cotangents), truth)
+                with state.untouched():
+                    module = make.variant_module(layer, variant, size, truth.weights)
+                    errors[variant] += verify.judge(make.subject(variant, module, truth.inputs, truth.cotangents), truth)
             except Exception as error:  # noqa: BLE001  the code is the user's: any exception is a result
                 stage = "declare" if isinstance(error, Mistake) else "verify"
                 failed[variant] = Failed(stage, f"{in_words(error)} (at {shown(size)})")

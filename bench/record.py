@@ -99,7 +99,16 @@ class Compiled(Struct, frozen=True):
     cold_seconds: float
     graphs: int
     breaks: tuple[str, ...]
-    recompiles: int
+    recompiles: int  # while this point was timed
+    sweep: "SweepGraphs | None" = None  # None: not counted
+
+
+class SweepGraphs(Struct, frozen=True):
+    """Graphs that torch.compile captures where one module meets every size of the sweep's first dimension in turn, as a user's would."""
+
+    dimension: str
+    sizes: tuple[int, ...]
+    graphs: int  # one is the first compilation; the others are recompilations
 
 
 class Operator(Struct, frozen=True):
@@ -121,6 +130,14 @@ class Profile(Struct, frozen=True):
     trace: str  # path of the trace file beside the run file; "" when none was written
 
 
+class Work(Struct, frozen=True):
+    """What one step must do at least, counted on the reference: the same for every variant of a point.  It is counted, not measured."""
+
+    flops: int  # of matrix products, convolutions and attention; nothing else is counted
+    read_bytes: int  # tensors that come in, each once
+    written_bytes: int  # tensors that come out, each once
+
+
 class Measured(Struct, frozen=True, tag="measured"):
     timing: Timing
     memory: Memory
@@ -128,6 +145,7 @@ class Measured(Struct, frozen=True, tag="measured"):
     profile: Profile
     compiled: Compiled | None = None  # None: the variant is not compiled
     warnings: tuple[str, ...] = ()
+    work: Work | None = None  # None: not counted
 
 
 class Checked(Struct, frozen=True, tag="checked"):
@@ -186,6 +204,17 @@ class Environment(Struct, frozen=True):
     dirty: bool
 
 
+class Roof(Struct, frozen=True):
+    """The fastest that this machine was seen to compute, measured when the run began.  See roofs."""
+
+    device: str
+    dtype: str
+    flops_per_second: float  # of a large matrix product, in this dtype or in float32, whichever is faster
+    bytes_per_second: float  # of a copy too large for the caches, read and written counted
+    cached_bytes_per_second: float  # of the fastest copy of any size
+    call_seconds: float  # of a module that does nothing
+
+
 class Run(Struct, frozen=True):
     schema: int
     name: str
@@ -198,6 +227,7 @@ class Run(Struct, frozen=True):
     layers: tuple[LayerFacts, ...]
     records: tuple[Record, ...]
     notes: tuple[str, ...] = field(default=())  # what the run itself has to say: interrupted, another run was going on, ...
+    roofs: tuple[Roof, ...] = ()
 
 
 class Change(Struct, frozen=True):

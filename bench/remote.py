@@ -1,21 +1,25 @@
 """The parent's handle on a worker process: start, ask, notice that it died or hangs, start again.  No torch in this process."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
-import tempfile
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from socket import socketpair
 
+from .lessons import DIED, HUNG
 from .mistake import Mistake
 from .protocol import Answer, Broken, Describe, Described, Place, Refused, Request, receive_answer, send
 
 INTERPRETER = {"TRITON_INTERPRET": "1"}  # must be set before triton is imported, hence a process of its own
-HANG_SECONDS = 300.0  # a stage that does not move for so long is taken to hang
+HANG_SECONDS = 300.0  # a stage of a variant that does not move for so long is taken to hang, unless --hang-limit says otherwise
+STARTUP_SECONDS = 60.0  # to import a suite or start the compiler may always take so long
+LAST_WORDS = 2000  # bytes of a worker's output that are kept
 
 
 class WorkerDied(Exception):
@@ -29,13 +33,16 @@ class WorkerDied(Exception):
 class Worker:
     """A worker process.  It is started at its first request, and started again after a death."""
 
-    def __init__(self, suite: str, threads: int, environment: Mapping[str, str]) -> None:
+    def __init__(self, suite: str, threads: int, environment: Mapping[str, str], hang_seconds: float = HANG_SECONDS) -> None:
         self._describe = Describe(suite, threads)
         self._environment = {**os.environ, "KINETO_LOG_LEVEL": "6", **environment}
+        self.hang_seconds = hang_seconds
         self.on_wait: Callable[[str, str], None] = lambda stage, variant: None  # called while it works, with where it is
         self._process: subprocess.Popen[bytes] | None = None
+        self._waiting = False
         self._connection: Connection
         self._place: Place
+        self._output: Output
 
     def describe(self) -> Described:
         """The suite's layers and this machine.  Raises Mistake where the suite cannot be mounted."""
@@ -56,45 +63,56 @@ class Worker:
         return self._ask(request)
 
     def close(self) -> None:
+        """End the process, and whatever it started itself."""
         if self._process is None:
             return
         self._connection.close()
+        if self._waiting:  # it works on an answer that nobody will read
+            self._process.kill()
         try:
             self._process.wait(5)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody is left in its group
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process = None
         self._place.close()
-        self._log.close()
+        self._output.close()
 
     def _start(self) -> Answer:
         ours, theirs = socketpair()
-        self._place = Place()
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115  held as long as the process
-        command = [sys.executable, "-P", "-m", "layerbench.bench.worker", str(theirs.fileno()), self._place.path]
+        self._place, self._output = Place(), Output()
+        numbers = (theirs.fileno(), self._place.descriptor, os.getpid())
         self._process = subprocess.Popen(
-            command,
+            [sys.executable, "-P", "-m", "layerbench.bench.worker", *map(str, numbers)],
             stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=self._log,
+            stdout=self._output.pipe,
+            stderr=self._output.pipe,
             env=self._environment,
-            pass_fds=[theirs.fileno()],
+            pass_fds=numbers[:2],
             process_group=0,  # Ctrl-C is the parent's to handle
         )
         theirs.close()
+        self._output.drain()
         self._connection = Connection(ours.detach())
         return self._ask(self._describe)
 
     def _ask(self, request: Request) -> Answer:
+        self._waiting = True
+        self._output.forget()
         try:
             send(self._connection, request)
             while not self._connection.poll(0.2):
                 where = self._place.read()
                 self.on_wait(where.stage, where.variant)
-                if time.monotonic() - where.since > HANG_SECONDS:
-                    self._end(f"no sign of life for {HANG_SECONDS:.0f} s; the worker was ended")
+                if self._process is not None and self._process.poll() is not None and not self._connection.poll():
+                    self._end("")  # a child that it left holds the other end of the socket
+                limit = self.hang_seconds if where.variant else max(self.hang_seconds, STARTUP_SECONDS)
+                if time.monotonic() - where.since > limit:
+                    self._end(f"{HUNG} for {limit:.0f} s; the worker was ended")
             answer = receive_answer(self._connection)
+            self._waiting = False
         except (EOFError, ConnectionError):
             self._end("")
         if isinstance(answer, Refused):
@@ -112,30 +130,59 @@ class Worker:
         assert self._process is not None
         where = self._place.read()
         try:
-            code = self._process.wait(1 if not reason else 0)
+            how = _exit_in_words(self._process.wait(0 if reason else 5))
         except subprocess.TimeoutExpired:
             self._process.kill()
-            code = self._process.wait()
-        reason = reason or f"the worker process died: {_exit_in_words(code)}{self._last_words()}"
+            self._process.wait()
+            how = "it closed its connection to layerbench"
+        reason = reason or f"{DIED}: {how}{self._output.last_line()}"
         self.close()
         raise WorkerDied(where.stage, where.variant, reason)
 
-    def _last_words(self) -> str:
-        """The last line the process printed, where there is one."""
-        self._log.seek(0, os.SEEK_END)
-        self._log.seek(max(0, self._log.tell() - 2000))
-        lines = [line for line in self._log.read().decode(errors="replace").splitlines() if line.strip()]
+
+class Output:
+    """What a worker prints, on a pipe that a thread empties: a layer may print without end, and only the last words are kept."""
+
+    def __init__(self) -> None:
+        self._read, self.pipe = os.pipe()
+        self._kept: deque[int] = deque(maxlen=LAST_WORDS)
+        self._thread = threading.Thread(target=self._empty, daemon=True)
+
+    def drain(self) -> None:
+        """To be called when the worker has its own copy of the pipe: ours is closed, so that the pipe ends with the worker."""
+        os.close(self.pipe)
+        self._thread.start()
+
+    def forget(self) -> None:
+        """What was said until now has nothing to do with what comes."""
+        self._kept.clear()
+
+    def last_line(self) -> str:
+        """The last line the process printed, where there is one, as an addition to a sentence."""
+        self._thread.join(1)  # the process has ended; what it said last may still be in the pipe
+        lines = [line for line in bytes(self._kept).decode(errors="replace").splitlines() if line.strip()]
         return f"; its last line was: {lines[-1].strip()[:200]}" if lines else ""
+
+    def close(self) -> None:
+        """To be called when the worker and its children have ended."""
+        self._thread.join(1)
+
+    def _empty(self) -> None:
+        while text := os.read(self._read, 65536):
+            self._kept.extend(text[-LAST_WORDS:])
+        os.close(self._read)
 
 
 def _exit_in_words(code: int) -> str:
+    if code == -signal.SIGKILL:
+        return "SIGKILL, from outside, as the system sends when memory runs out"
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
-@contextmanager
-def workers(suite: str, threads: int) -> Iterator[tuple[Worker, Worker]]:
+@contextlib.contextmanager
+def workers(suite: str, threads: int, hang_seconds: float = HANG_SECONDS) -> Iterator[tuple[Worker, Worker]]:
     """The measuring worker and the proving one, both ended on the way out."""
-    worker, prover = Worker(suite, threads, {}), Worker(suite, threads, INTERPRETER)
+    worker, prover = Worker(suite, threads, {}, hang_seconds), Worker(suite, threads, INTERPRETER, hang_seconds)
     try:
         yield worker, prover
     finally:

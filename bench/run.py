@@ -1,11 +1,15 @@
 """The one loop: every planned point is measured by a worker; whatever happens to the worker becomes records.  No torch in this process."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
+from msgspec import structs
+
+from .declare import NOISE_FLOOR
+from .lessons import Lessons
 from .plan import Task
-from .protocol import Answer, Finished, Measure, Prove, Request
-from .record import Failed, LayerFacts, Outcome, Point, Record, Skipped
+from .protocol import Answer, FindRoof, Finished, FoundRoof, Measure, Prove, Request
+from .record import Failed, LayerFacts, Outcome, Record, Roof, Skipped
 from .remote import WorkerDied
 
 
@@ -22,20 +26,24 @@ def run(
     prover: Answerer,
     seconds: Callable[[int], float],
     traces: str,
+    interleaved: bool = True,
+    known: Iterable[Record] = (),
 ) -> Iterator[list[Record]]:
     """Each task's records, as they are finished.
 
     worker     measures; prover checks by value the variants that a device cannot run (Triton without a GPU).
     seconds    called with the number of tasks left, this one included: the time to spend on the timed pass of this one.
     traces     folder for trace files, "" for none.
+    interleaved  False: time the variants of a point one after the other.
+    known      records of points that were finished before: what they teach counts here.
     """
     facts = {layer.name: layer for layer in layers}
     proofs: dict[tuple[str, str, str], Outcome] = {}
-    deaths: dict[tuple[str, str], list[Failed]] = {}
+    lessons = Lessons(known)
     for index, task in enumerate(tasks):
         layer, point = facts[task.point.layer], task.point
         here, elsewhere = _split(layer, task)
-        records = _measure(worker, point, here, deaths, seconds(len(tasks) - index), traces)
+        records = _measure(worker, Measure(point, here, seconds(len(tasks) - index), traces, interleaved), lessons)
         new = tuple(variant for variant in elsewhere if (layer.name, point.dtype, variant) not in proofs)
         if new and point.device == "cpu":
             proofs |= _prove(prover, layer.name, point.dtype, new)
@@ -44,6 +52,19 @@ def run(
             records.append(Record(point, variant, proofs.get((layer.name, point.dtype, variant), other)))
         place = {variant: number for number, variant in enumerate(task.variants)}
         yield sorted(records, key=lambda record: place.get(record.variant, len(place)))
+
+
+def roofs(tasks: Sequence[Task], worker: Answerer) -> tuple[Roof, ...]:
+    """What every device of the plan can do at most in each dtype.  None where the worker dies of it: then its times are not judged."""
+    found = []
+    for device, dtype in dict.fromkeys((task.point.device, task.point.dtype) for task in tasks):
+        try:
+            answer = worker.answer(FindRoof(device, dtype))
+        except WorkerDied:
+            continue
+        assert isinstance(answer, FoundRoof)
+        found.append(answer.roof)
+    return tuple(found)
 
 
 def _devices(layer: LayerFacts, variant: str) -> str:
@@ -57,32 +78,46 @@ def _split(layer: LayerFacts, task: Task) -> tuple[tuple[str, ...], tuple[str, .
     return here, tuple(variant for variant in task.variants if variant not in here)
 
 
-def _measure(
-    worker: Answerer, point: Point, variants: tuple[str, ...], deaths: dict[tuple[str, str], list[Failed]], seconds: float, traces: str
-) -> list[Record]:
-    """Measure a point; a variant that kills the worker is Failed and the point is repeated without it."""
+def _measure(worker: Answerer, request: Measure, lessons: Lessons) -> list[Record]:
+    """Measure a point; a variant that kills the worker is Failed and the point is repeated without it.
+
+    A death while no variant was in hand is nobody's: the point is tried once more, then it falls on the reference.
+    """
     records: list[Record] = []
-    left = list(variants)
-    for variant in variants:
-        if killed := deaths.get((point.cell, variant)):
-            records.append(Record(point, variant, killed[0]))
+    point, (reference, *_) = request.point, request.variants
+    left, again = list(request.variants), True
+    for variant in request.variants:
+        if outcome := lessons.known(point, variant):
+            records.append(Record(point, variant, outcome))
             left.remove(variant)
     while left:
-        if variants[0] not in left:
-            reason = f"the reference {variants[0]!r} failed, so there is nothing to compare with"
-            return records + [Record(point, variant, Skipped("verify", reason)) for variant in left]
+        if reference not in left:
+            return records + _alone(records, reference, left)
         try:
-            answer = worker.answer(Measure(point, tuple(left), seconds, traces))
+            answer = worker.answer(structs.replace(request, variants=tuple(left)))
         except WorkerDied as death:
-            guilty = death.variant if death.variant in left else left[0]
-            failed = Failed(death.stage, death.reason)
-            deaths.setdefault((point.cell, guilty), []).append(failed)
-            records.append(Record(point, guilty, failed))
+            if death.variant not in left and again:
+                again = False
+                continue
+            guilty = death.variant if death.variant in left else reference
+            records.append(Record(point, guilty, Failed(death.stage, death.reason)))
+            lessons.learn(records[-1:])
             left.remove(guilty)
             continue
         assert isinstance(answer, Finished)
+        lessons.learn(answer.records)
         return records + list(answer.records)
     return records
+
+
+def _alone(records: Sequence[Record], reference: str, others: Sequence[str]) -> list[Record]:
+    """The variants that are left where the reference is not, and its second copy."""
+    gone = next(record for record in records if record.variant == reference)
+    how = "failed" if isinstance(gone.outcome, Failed) else "was skipped"
+    return [
+        Record(gone.point, variant, Skipped("verify", f"the reference {reference!r} {how}, so there is nothing to compare with"))
+        for variant in (*others, NOISE_FLOOR)
+    ]
 
 
 def _prove(prover: Answerer, layer: str, dtype: str, variants: tuple[str, ...]) -> dict[tuple[str, str, str], Outcome]:

@@ -3,30 +3,37 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from . import compiling, environment, mount
+from . import compiling, environment, mount, roofs
 from .cell import Cell
 from .clock import Clock, clock_for
 from .declare import Layer
 from .measure import Limit
-from .protocol import Answer, Describe, Described, Finished, Measure, Prove
+from .protocol import Answer, Describe, Described, FindRoof, Finished, FoundRoof, Measure, Prove
 from .prove import Enter, prove, under_interpreter
-from .record import Failed, Point, Record, TensorError
+from .record import Failed, Point, Record, Roof, SweepGraphs, TensorError
 
 
 class Session:
-    """Answers one request after the other.  `clock` makes the clock for a device; tests give a fake one."""
+    """Answers one request after the other.  `clock` makes the clock for a device, `roof` measures with it; tests give fake ones."""
 
-    def __init__(self, enter: Enter, clock: Callable[[str], Clock] = clock_for) -> None:
+    def __init__(
+        self, enter: Enter, clock: Callable[[str], Clock] = clock_for, roof: Callable[[str, str, Clock], Roof] = roofs.measure
+    ) -> None:
         self._enter = enter
         self._clock = clock
+        self._roof = roof
         self._layers: dict[str, Layer] = {}
         self._proofs: dict[tuple[str, str, str], dict[str, list[TensorError] | Failed]] = {}
+        self._sweeps: dict[tuple[str, str], SweepGraphs | None] = {}
         self._cell: tuple[str, tuple[str, ...], Cell] | None = None
         self._compiler_is_warm = False
 
-    def answer(self, request: Describe | Measure | Prove) -> Answer:
+    def answer(self, request: Describe | FindRoof | Measure | Prove) -> Answer:
         if isinstance(request, Describe):
             return self._describe(request)
+        if isinstance(request, FindRoof):
+            self._enter("measure the roof", "")
+            return FoundRoof(self._roof(request.device, request.dtype, self._clock(request.device)))
         if isinstance(request, Prove):
             outcomes = under_interpreter(self._layers[request.layer], request.variants, request.dtype, self._enter)
             point = Point(request.layer, {}, request.dtype, "cpu", "")
@@ -45,7 +52,7 @@ class Session:
         point = request.point
         cell = self._cell_of(request)
         traces = Path(request.traces) / point.id if request.traces else None
-        outcomes = cell.measure(point.step, self._clock(point.device), Limit(request.seconds), traces)
+        outcomes = cell.measure(point.step, self._clock(point.device), Limit(request.seconds), traces, request.interleaved)
         return Finished(tuple(Record(point, variant, outcome) for variant, outcome in outcomes.items()))
 
     def _cell_of(self, request: Measure) -> Cell:
@@ -60,7 +67,8 @@ class Session:
             if not compiling.missing_compiler():
                 compiling.warm_up_compiler()
             self._compiler_is_warm = True
-        cell = Cell(layer, point, request.variants, self._proofs_of(layer, request), self._enter)
+        sweeps = self._sweeps_of(layer, request)
+        cell = Cell(layer, point, request.variants, self._proofs_of(layer, request), self._enter, sweeps)
         self._cell = (point.cell, request.variants, cell)
         return cell
 
@@ -70,3 +78,14 @@ class Session:
         if new := tuple(name for name in request.variants if name not in known):
             known |= prove(layer, new, request.point.dtype, request.point.device, self._enter)
         return {name: known[name] for name in request.variants}
+
+    def _sweeps_of(self, layer: Layer, request: Measure) -> dict[str, SweepGraphs | None]:
+        """What every compiled variant of the request would compile over the layer's whole sweep; counted once per layer."""
+        found = {}
+        for name in request.variants:
+            if layer.variants[name].compile:
+                self._enter("compile", name)
+                if (layer.name, name) not in self._sweeps:
+                    self._sweeps[layer.name, name] = compiling.over_sweep(layer, name)
+                found[name] = self._sweeps[layer.name, name]
+        return found

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import stdtrit
@@ -35,19 +35,41 @@ def speedup(reference: Sequence[float], variant: Sequence[float]) -> Interval:
     their projections on the first B = 0.4 n^(2/3) cosines, which gives Student's t with B degrees of freedom (Lazarus, Lewis,
     Stock & Watson, J. Business & Economic Statistics 36, 2018).  Fewer than two rounds give an interval without end.
     """
-    logs = np.log(np.asarray(reference, float)) - np.log(np.asarray(variant, float))
+    return _interval(*_mean(np.log(np.asarray(reference, float)) - np.log(np.asarray(variant, float))))
+
+
+def unpaired_speedup(reference: Sequence[float], variant: Sequence[float]) -> Interval:
+    """The same for samples that share no rounds, as when variants were timed one after the other: drift does not cancel, nor is it seen.
+
+    Each side's mean of logs has its own variance; they add up, with the degrees of freedom of Welch (Biometrika 34, 1947).
+    """
+    (a, error_a, terms_a), (b, error_b, terms_b) = (_mean(np.log(np.asarray(side, float))) for side in (reference, variant))
+    error = math.hypot(error_a, error_b)
+    known = error > 0 and math.isfinite(error)
+    terms = error**4 / (error_a**4 / terms_a + error_b**4 / terms_b) if known else min(terms_a, terms_b)
+    return _interval(a - b, error, terms)
+
+
+def _interval(middle: float, error: float, terms: float) -> Interval:
+    """Student's interval of a mean of logs, as a ratio."""
+    if math.isinf(error):
+        return Interval(math.exp(middle), 0.0, math.inf)
+    half = float(stdtrit(terms, 0.5 + LEVEL / 2)) * error
+    return Interval(math.exp(middle), math.exp(middle - half), math.exp(middle + half))
+
+
+def _mean(logs: "np.ndarray[Any, Any]") -> tuple[float, float, int]:
+    """The trimmed mean of a series, its standard error and that error's degrees of freedom; an infinite error for a single number."""
     n = logs.size
     if n < 2:
-        return Interval(float(np.exp(logs.mean())), 0.0, math.inf)
+        return float(logs.mean()), math.inf, 1
     cut = int(TRIM * n)
     kept = np.sort(logs)[cut : n - cut]
     terms = min(n - 1, max(2, round(0.4 * n ** (2 / 3))))
     cosines = np.cos(np.pi * np.outer(np.arange(1, terms + 1), (np.arange(n) + 0.5) / n))
     variance = 2 / n * np.mean((cosines @ np.clip(logs, kept[0], kept[-1])) ** 2)
     error = math.sqrt(variance * (n - 1) / (kept.size * (kept.size - 1)))
-    half = stdtrit(terms, 0.5 + LEVEL / 2) * error
-    middle = kept.mean()
-    return Interval(float(np.exp(middle)), float(np.exp(middle - half)), float(np.exp(middle + half)))
+    return float(kept.mean()), error, terms
 
 
 def noise_floor(again: Interval) -> float:

@@ -1,4 +1,4 @@
-"""Run files: valid pytest-benchmark JSON with our records under one extra key; and the journal that survives a killed run.
+"""Run files: valid pytest-benchmark JSON with our records under one extra key.
 
 The raw samples stand once, in benchmarks[i].stats.data, as seconds per call; a record refers to its benchmark by number.
 """
@@ -7,7 +7,6 @@ import json
 import math
 import os
 from collections.abc import Callable, Sequence
-from io import FileIO
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -85,56 +84,6 @@ def newest(folder: Path) -> Path:
     if not files:
         raise Mistake(f"no run file in {folder}/; type  layerbench run  first, or give the path of a run file")
     return files[-1]
-
-
-class Journal:
-    """Finished records, a line of JSON each, synced to the disk as they come.  Removed when the run file is whole."""
-
-    def __init__(self, path: Path, header: Run) -> None:
-        """Its first line is the run without records.  Raises Mistake where the folder cannot be written, before anything is measured."""
-        self.path = path
-        self._file = guarded(lambda: self._open(path), path.parent)
-        try:
-            self._write(header)
-        except Mistake:
-            self._file.close()
-            raise
-
-    @staticmethod
-    def _open(path: Path) -> FileIO:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("ab", buffering=0)
-
-    def append(self, records: Sequence[Record]) -> None:
-        """Raises Mistake where it cannot be written, as on a full disk."""
-        self._write(*records)
-
-    def _write(self, *lines: Run | Record) -> None:
-        text = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
-        guarded(lambda: self._put(text), self.path.parent)
-
-    def _put(self, text: bytes) -> None:
-        self._file.write(text)
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        self._file.close()
-
-    def remove(self) -> None:
-        self.close()
-        self.path.unlink(missing_ok=True)
-
-
-def finish(header: Run, seconds: float, records: Sequence[Record], notes: tuple[str, ...], path: Path, journal: Journal) -> Run:
-    """Write the run file, then remove the journal.  Raises Mistake if it cannot; then the journal still has every record."""
-    run = msgspec.structs.replace(header, seconds=seconds, records=tuple(records), notes=notes)
-    try:
-        write(run, path)
-    except Mistake as mistake:
-        journal.close()
-        raise Mistake(f"{mistake}; what was measured is in {journal.path}") from mistake
-    journal.remove()
-    return run
 
 
 def _document(run: Run) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from .stats import Interval, geometric_mean
 class Cell:
     """One layer, step and device under one variant, over all sizes and dtypes."""
 
-    state: str  # faster | slower | same | unclear | reference | checked | skipped | failed | absent
+    state: str  # faster | slower | same | unclear | reference | checked | skipped | failed | invalid | absent
     speedup: Interval | None  # geometric mean over the points that were measured
     points: int  # how many that mean is over
     faster: int  # of those, how many are faster beyond the noise floor
@@ -163,12 +163,13 @@ def payback(cold_seconds: float, seconds: float, speedup: float, verdict: str) -
 
 
 def _missing_sentences(table: pd.DataFrame) -> list[str]:
-    """A second copy of the reference is counted only where it failed: nobody asked for it by name."""
-    counted = table[(table.variant != NOISE_FLOOR) | (table.outcome == "failed")]
+    """A second copy of the reference is counted only where it failed or cannot be true: nobody asked for it by name."""
+    counted = table[(table.variant != NOISE_FLOOR) | table.outcome.isin(("failed", "invalid"))]
     count = counted.outcome.value_counts()
     words = []
     for outcome, one, more in (
         ("failed", "failed and is not ranked", "failed and are not ranked"),
+        ("invalid", "is invalid and is not ranked", "are invalid and are not ranked"),
         ("skipped", "was skipped", "were skipped"),
         ("checked", "was proved equivalent but not timed here", "were proved equivalent but not timed here"),
     ):

@@ -10,12 +10,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from . import summary
+from . import explain, summary
+from .explain import Explanation
 from .record import Change, Failed, LayerFacts, Run, Skipped
 from .summary import Cell
 
 ARROWS = {"faster": "▲", "slower": "▼", "same": "=", "unclear": "?"}
-STYLES = {"faster": "bold cyan", "slower": "yellow", "same": "dim", "unclear": "dim", "failed": "bold red"}
+STYLES = {"faster": "bold cyan", "slower": "yellow", "same": "dim", "unclear": "dim", "failed": "bold red", "invalid": "bold red"}
+
+
+OPERATORS = 20  # rows of `layerbench explain`; the others are one row
+OPERATORS_LEGEND = (
+    "Self time, without the operators called inside, profiler on; bytes are those allocated. A dash: none. "
+    "It tells where the time goes; which variant is faster, the unprofiled times tell."
+)
 
 
 class Watch:
@@ -63,8 +71,17 @@ def print_run(console: Console, run: Run, table: pd.DataFrame) -> None:
         console.print(Text(f"note: {note}"))
     console.print(_matrix(run, table))
     console.print(Text(_legend(table), style="dim"))
-    for line in reasons(run):
+    for line in [*invalid(table), *reasons(run)]:
         console.print(Text(line))
+
+
+def invalid(table: pd.DataFrame) -> list[str]:
+    """One line per variant whose time cannot be true, with the first of the reasons."""
+    rows = table[table.outcome == "invalid"]
+    return [
+        f"INVALID {layer} {variant}, {len(group)} point{'s' if len(group) > 1 else ''}: {group.iloc[0].reason} ({group.iloc[0].point})"
+        for (layer, variant), group in rows.groupby(["layer", "variant"], sort=False)
+    ]
 
 
 def reasons(run: Run) -> list[str]:
@@ -99,6 +116,35 @@ def print_changes(console: Console, changes: Sequence[Change], differences: Sequ
         console.print(table)
     unclear = sum(change.verdict == "unclear" for change in changes)
     console.print(Text(f"{len(moved)} changed, {len(changes) - len(moved) - unclear} the same, {unclear} unclear."))
+
+
+def print_explanation(console: Console, found: Explanation) -> None:
+    """`layerbench explain`: two variants of a point, operator by operator, the largest difference first."""
+    a, b = found.variants
+    table = Table(box=None, pad_edge=False, header_style="bold", caption_justify="left")
+    table.add_column("operator, per step", overflow="ellipsis", no_wrap=True, max_width=60)
+    for name in (f"calls {a}", b, f"µs {a}", b, f"{b} - {a}", f"bytes {a}", b):
+        table.add_column(name, justify="right", no_wrap=True)
+    *operators, outside = found.rows
+    shown, rest = operators[:OPERATORS], operators[OPERATORS:]
+    merged = [explain.add(f"{len(rest)} more operators", rest)] if rest else []
+    for row in [*shown, *merged, outside, found.total]:
+        calls = [f"{value:.4g}" if value else "-" for value in row.calls]
+        spent = [f"{1e6 * value:,.2f}" if value else "-" for value in row.seconds]
+        nbytes = [f"{value:,.0f}" if value else "-" for value in row.allocated_bytes]
+        style = "bold" if row.operator == "total" else ""
+        table.add_row(*(Text(cell, style=style) for cell in (row.operator, *calls, *spent, f"{1e6 * row.difference:+,.2f}", *nbytes)))
+    console.print(Text(f"{found.point.id}: {a} and {b}", style="bold"))
+    console.print(table)
+    console.print(Text(OPERATORS_LEGEND, style="dim"))
+    for name, without, with_ in zip(found.variants, found.unprofiled, found.profiled, strict=True):
+        times = f"{1e6 * without:,.2f} µs per step unprofiled, {1e6 * with_:,.2f} with the profiler on"
+        console.print(Text(f"{name}: {times}: it cost {_cost(without, with_)}"))
+
+
+def _cost(without: float, with_: float) -> str:
+    """What the profiler added; its pass is short, so on a busy machine it may seem to have added nothing."""
+    return f"{1e6 * (with_ - without):,.2f} µs" if with_ > without else "nothing that can be seen"
 
 
 def print_layers(console: Console, layers: Sequence[LayerFacts]) -> None:

@@ -55,7 +55,10 @@ def truth(layer: Layer, size: Size, dtype: torch.dtype, device: str, seed: int) 
     """Run the reference in float64 and in dtype on the numbers of a seed."""
     weights = make.reference(layer, size, dtype, device, seed)
     inputs = make.draw(layer.inputs, size, dtype, device, seed)
-    cotangents = make.cotangents(make.probe(weights, inputs), seed)
+    output = make.probe(weights, inputs)
+    cotangents = make.cotangents(output, seed)
+    if not make.tensors(output):
+        raise Mismatch(f"output: the reference returns {type(output).__name__}, no tensors; return a tensor, or a tuple or dict of them")
     exact = observe(make.in_float64(weights, inputs, cotangents, layer, size), seed)
     own = observe(make.subject(next(iter(layer.variants)), weights, inputs, cotangents), seed)
     return Truth(size, seed, weights, inputs, cotangents, exact, own)

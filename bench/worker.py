@@ -1,6 +1,6 @@
 """The worker process: a Session behind a socket.  Its own faults go back as messages; what kills it, the parent sees and records.
 
-Run by the parent as  python -m layerbench.bench.worker FD PLACE; not meant to be typed.
+Run by the parent as  python -m layerbench.bench.worker SOCKET PLACE PARENT, two descriptors and its process id; not meant to be typed.
 """
 
 import contextlib
@@ -9,6 +9,9 @@ import traceback
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import torch
+
+from . import limits
 from .mistake import Mistake
 from .protocol import Broken, Place, Refused, receive_request, send
 from .session import Session
@@ -34,10 +37,13 @@ def serve(connection: Connection, place: Place) -> None:
 
 
 def main() -> None:
-    descriptor, path = int(sys.argv[1]), sys.argv[2]
+    socket, place, parent = map(int, sys.argv[1:])
+    limits.end_with_parent(parent)
+    if not torch.accelerator.is_available():  # its driver reserves what it never fills
+        limits.limit_memory()
     sys.path.append(str(Path.cwd()))  # the user's own packages are found, after everything that is installed
     with contextlib.suppress(BrokenPipeError):  # the parent has gone: nobody is left to tell
-        serve(Connection(descriptor), Place(path))
+        serve(Connection(socket), Place(place))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The whole of `layerbench run` in this process under a fake clock: real layers, real verification, invented times."""
 
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from layerbench.bench import cli, commands
-from layerbench.bench.clock import FakeClock
+from layerbench.bench.clock import Clock, FakeClock
 from layerbench.bench.protocol import Answer, Describe, Described, Request
+from layerbench.bench.record import Roof
 from layerbench.bench.session import Session
 
 Cost = Callable[[str, int], float]  # (variant, number of the call) -> seconds
@@ -19,7 +21,7 @@ class InProcess:
 
     def __init__(self, suite: str, threads: int, cost: Cost) -> None:
         self._describe = Describe(suite, threads)
-        self._session = Session(lambda stage, variant: None, lambda device: FakeClock(cost))
+        self._session = Session(lambda stage, variant: None, lambda device: FakeClock(cost), no_roof)
         self.on_wait: Callable[[str, str], None] = lambda stage, variant: None
 
     def describe(self) -> Described:
@@ -34,6 +36,11 @@ class InProcess:
         pass
 
 
+def no_roof(device: str, dtype: str, clock: Clock) -> Roof:
+    """Times are invented here, so nothing is too fast."""
+    return Roof(device, dtype, 1e30, 1e30, 1e30, 0.0)
+
+
 def same_cost(variant: str, number: int) -> float:
     return 1e-3
 
@@ -42,12 +49,13 @@ def install(monkeypatch: pytest.MonkeyPatch, folder: Path, cost: Cost = same_cos
     """Let the commands work in this process, standing in the folder."""
 
     @contextmanager
-    def workers(suite: str, threads: int) -> Iterator[tuple[InProcess, InProcess]]:
+    def workers(suite: str, threads: int, hang_seconds: float) -> Iterator[tuple[InProcess, InProcess]]:
         worker, prover = InProcess(suite, threads, cost), InProcess(suite, threads, cost)
         prover.describe()
         yield worker, prover
 
     monkeypatch.chdir(folder)
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))  # locks of its own: a run beside the tests is not theirs to note
     monkeypatch.setattr(commands, "workers", workers)
     monkeypatch.setattr(commands, "Worker", lambda suite, threads, environment: InProcess(suite, threads, cost))
 

@@ -15,8 +15,8 @@ HEAVY = {"torch", "triton"}  # slow to import, and not needed to read a run
 MEASURE_SIDE = {
     "bench." + name
     for name in (
-        *("cell", "clock", "compiling", "environment", "fault", "interpreter", "kineto", "make", "measure", "memory"),
-        *("profile", "prove", "pytest_face", "session", "verify", "worker"),
+        *("cell", "clock", "compiling", "environment", "fault", "interpreter", "kineto", "leak", "make", "measure", "memory"),
+        *("profile", "prove", "pytest_face", "roofs", "session", "state", "turns", "verify", "work", "worker"),
     )
 }
 

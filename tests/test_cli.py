@@ -7,7 +7,7 @@ from pathlib import Path
 import inprocess
 import pytest
 
-from layerbench.bench import mount, store
+from layerbench.bench import mount, remote, store
 
 SUITE = """
 from torch import nn
@@ -50,6 +50,8 @@ BAD = {
     "size zero": (["--set", "batch=0"], "--set batch=...: sizes are whole numbers from 1 up, as batch=1,8,64"),
     "budget": (["--budget", "soon"], "--budget soon: not a duration; write for example 90s, 5m or 1h"),
     "threads": (["--threads", "-1"], "--threads -1: give 1 or more"),
+    "hang limit": (["--hang-limit", "0"], "--hang-limit 0: give seconds above 0, as --hang-limit 300"),
+    "a journal alone": (["x.journal"], "x.journal: a journal is given with --resume; type  layerbench run --resume x.journal"),
 }
 
 
@@ -119,8 +121,8 @@ def test_a_results_folder_that_vanishes_under_way_loses_nothing(
     told = capsys.readouterr().err
     assert "No space left on device" in told
     (journal,) = (folder / "results").glob("*.journal")
-    assert f"what was measured is in results/{journal.name}" in told
-    assert len(journal.read_text().splitlines()) == 1 + 2 * 3
+    assert told.endswith(f"; what was measured is kept: to go on type  layerbench run --resume results/{journal.name}\n")
+    assert len(journal.read_text().splitlines()) == 1 + 2
 
 
 @pytest.mark.parametrize(
@@ -169,7 +171,8 @@ def test_help_does_not_import_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
 
 
-def test_the_default_suite_has_one_name() -> None:
+def test_the_defaults_are_those_of_the_modules() -> None:
     from layerbench.bench import cli
 
     assert cli.DEFAULT_SUITE == mount.DEFAULT
+    assert cli.DEFAULT_HANG_SECONDS == remote.HANG_SECONDS

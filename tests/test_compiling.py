@@ -6,6 +6,7 @@ from torch import nn
 
 from layerbench.bench import Layer, Variant, compiling, make, randn, verify
 from layerbench.bench.make import Subject
+from layerbench.bench.record import SweepGraphs
 
 pytestmark = pytest.mark.skipif(bool(compiling.missing_compiler()), reason=compiling.missing_compiler())
 
@@ -58,3 +59,19 @@ def test_without_a_compiler_the_reason_names_what_to_install(monkeypatch: pytest
 def test_without_pythons_headers_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sysconfig.get_path", lambda name: "nowhere")
     assert compiling.missing_compiler() == "torch.compile needs Python's C headers; install them (as: apt-get install python3-dev)"
+
+
+def counted(module: object, build: object, sizes: tuple[int, ...] = (1, 8, 64)) -> SweepGraphs | None:
+    layer = Layer("layer", {"batch": sizes, "width": (16, 8)}, (randn("batch", "width"),), build, {"stock": Variant(module)})
+    return compiling.over_sweep(layer, "stock")
+
+
+def test_one_module_over_the_sweep_is_compiled_again_once_for_a_size_that_changes() -> None:
+    build = lambda module, size: module(size["width"], 4)  # noqa: E731
+    assert counted(nn.Linear, build) == SweepGraphs("batch", (1, 8, 64), 2)  # batch 1, then any batch
+    assert counted(nn.Linear, build, (8,)) == SweepGraphs("batch", (8,), 1)
+
+
+def test_a_sweep_is_not_counted_where_the_module_depends_on_it_or_nothing_is_compiled() -> None:
+    assert counted(nn.Linear, lambda module, size: module(size["batch"], 4)) is None
+    assert counted(nn.LSTM, lambda module, size: module(size["width"], 4)) is None

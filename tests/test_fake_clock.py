@@ -5,8 +5,8 @@ from pathlib import Path
 import inprocess
 import pytest
 
-from layerbench.bench import frame, store
-from layerbench.bench.record import Measured, Run
+from layerbench.bench import compiling, frame, store
+from layerbench.bench.record import Failed, Measured, Roof, Run, Work
 
 SUITE = '''
 """Adding one, three times over."""
@@ -137,4 +137,70 @@ def test_ctrl_c_keeps_what_was_finished(folder: Path, monkeypatch: pytest.Monkey
     run = newest(folder)
     assert run.notes == ("interrupted: the points after this were not measured",)
     assert {record.point.id for record in run.records} == {"scale-forward-cpu-float32-batch2"}
-    assert "note: interrupted" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert "note: interrupted" in told.out
+    assert told.err == f"layerbench: interrupted; to go on type  layerbench run --resume results/{run.name}.journal\n"
+    assert (folder / "results" / f"{run.name}.journal").exists()
+
+
+def test_sequential_is_recorded_and_said(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert inprocess.layerbench(monkeypatch, "run", "--suite", "scale.py", "--step", "forward", "--sequential") == 0
+    assert capsys.readouterr().out.startswith("fast wins 2 of 2 points on cpu (geometric mean 2.00x")
+    run = newest(folder)
+    orders = {r.variant: r.outcome.timing.order for r in run.records if isinstance(r.outcome, Measured) and r.point.size == {"batch": 2}}
+    assert not run.interleaved
+    assert [place for name in ("stock", "fast", "slow", "alike", "noise_floor") for place in orders[name]] == list(
+        range(sum(map(len, orders.values())))
+    )
+    page = (folder / "reports" / run.name / "index.html").read_text()
+    assert "variants were not interleaved: drift of the machine is not cancelled" in page
+    assert "samples are not paired, and drift between the two is not in it" in page
+
+
+def test_a_run_carries_its_roofs_and_the_work_of_its_points(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inprocess.layerbench(monkeypatch, "run", "--suite", "scale.py", "--step", "training", "--set", "batch=2")
+    run = newest(folder)
+    assert [(roof.device, roof.dtype) for roof in run.roofs] == [("cpu", "float32")]
+    # x 2x8 and the weight of 8 come in, y goes out; then y's gradient comes in and those of x and the weight go out
+    work = {r.outcome.work for r in run.records if isinstance(r.outcome, Measured)}
+    assert work == {Work(0, 4 * (16 + 8) + 4 * 16, 4 * 16 + 4 * (16 + 8))}
+
+
+LSTM = '''
+"""An LSTM, and torch.compile of it."""
+from torch import nn
+from layerbench.bench import Layer, Variant, randn
+
+lstm = Layer("lstm", {"batch": (2,)}, (randn(5, "batch", 4),), lambda module, size: module(4, 3),
+    {"stock": Variant(nn.LSTM), "compile": Variant(nn.LSTM, compile=True)})
+'''
+
+
+@pytest.mark.skipif(bool(compiling.missing_compiler()), reason=compiling.missing_compiler())
+def test_lstm_which_torch_compile_gives_up_on_is_said_in_terminal_and_page(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "lstm.py").write_text(LSTM)
+    inprocess.install(monkeypatch, folder)
+    assert inprocess.layerbench(monkeypatch, "run", "--suite", "lstm.py", "--step", "forward") == 1
+    told = "torch.compile compiled nothing and fell back to eager"
+    out = capsys.readouterr().out
+    assert f"FAILED lstm compile, 1 point, at compile: {told}" in out
+    assert "Of 2 measurements, 1 failed and is not ranked." in " ".join(out.split())
+    run = newest(folder)
+    page = (folder / "reports" / run.name / "index.html").read_text()
+    assert f"<b>compile</b> failed at compile (every batch): {told}" in page
+    (outcome,) = (record.outcome for record in run.records if record.variant == "compile")
+    assert isinstance(outcome, Failed)
+
+
+def test_a_time_that_cannot_be_true_is_told_and_makes_the_exit_code_1(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slow_machine = Roof("cpu", "float32", 1e30, 1e30, 1e30, 2.4e-3)  # its empty call takes 2.4 ms, and `fast` took 0.5
+    monkeypatch.setattr(inprocess, "no_roof", lambda device, dtype, clock: slow_machine)
+    assert inprocess.layerbench(monkeypatch, "run", "--suite", "scale.py", "--step", "forward") == 1
+    out = capsys.readouterr().out
+    assert out.startswith("Nothing beats stock on 2 of 2 points on cpu. Of 8 measurements, 2 are invalid and are not ranked.")
+    told = "5e+05 ns per call: calling a module that does nothing takes 2.4e+06 ns here"
+    assert f"INVALID scale fast, 2 points: {told} (scale-forward-cpu-float32-batch2)" in out

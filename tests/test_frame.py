@@ -7,7 +7,7 @@ import pytest
 from runs import CHECKED, FAILED, FOUR_ROUNDS, SKIPPED, at, run, took
 
 from layerbench.bench.frame import COLUMNS, by_point, measured, tidy
-from layerbench.bench.record import Accuracy, Compiled, Measured, TensorError
+from layerbench.bench.record import Accuracy, Compiled, Measured, Roof, SweepGraphs, TensorError, Work
 
 NUMBERS = [name for name, kind in COLUMNS.items() if kind is float]
 
@@ -28,7 +28,7 @@ def test_a_row_for_each_record_in_the_order_of_the_run() -> None:
 
 def test_what_was_measured() -> None:
     half = Accuracy((TensorError("output", 1e-7, 4e-7), TensorError("weight grad", 3e-7, 4e-7), TensorError("bias grad", 0.0, 0.0)))
-    compiled = Compiled(3.5, 2, ("print", "print"), 1)
+    compiled = Compiled(3.5, 2, ("print", "print"), 1, SweepGraphs("batch", (1, 8, 64), 3))
     fast = took(1.0, compiled=compiled, memory=(400, 0, 100, 300), accuracy=half)
     row = tidy(run(at(stock=took(2.0), noise_floor=took(2.0), compile=fast))).iloc[2]
     assert {name: row[name] for name in NUMBERS} == {
@@ -47,6 +47,7 @@ def test_what_was_measured() -> None:
         "graphs": 2.0,
         "breaks": 2.0,
         "recompiles": 1.0,
+        "sweep_graphs": 3.0,
     }
     assert (row.outcome, row.verdict, row.stopped) == ("measured", "faster", "precision")
     assert row[["stage", "reason"]].isna().all()
@@ -71,7 +72,7 @@ def test_the_reference_has_a_time_and_no_ratio() -> None:
 
 def test_an_eager_variant_has_no_compile_figures() -> None:
     row = tidy(run(at(stock=took(2.0), triton=took(1.0)))).iloc[1]
-    assert row[["cold_seconds", "graphs", "breaks", "recompiles"]].isna().all()
+    assert row[["cold_seconds", "graphs", "breaks", "recompiles", "sweep_graphs"]].isna().all()
 
 
 def test_the_ratio_is_taken_round_by_round_and_has_an_interval() -> None:
@@ -118,3 +119,33 @@ def test_records_by_point_and_those_with_numbers() -> None:
     assert by_point([first[0], second[0], first[1], second[1]]) == [first, second]
     assert measured(run(first, second)) == [first[0], second[0]]
     assert all(isinstance(record.outcome, Measured) for record in measured(run(first, second)))
+
+
+ROOF = Roof("cpu", "float32", 100e9, 20e9, 50e9, 1e-6)
+
+
+def test_a_time_that_cannot_be_true_is_invalid_and_takes_no_part() -> None:
+    work = Work(1_000_000_000, 0, 0)
+    records = [(name, msgspec.structs.replace(took(s), work=work)) for name, s in (("stock", 0.1), ("noise_floor", 0.1), ("triton", 1e-3))]
+    table = tidy(run(at(**dict(records)), roofs=(ROOF,))).set_index("variant")
+    assert list(table.outcome) == ["measured", "measured", "invalid"]
+    row = table.loc["triton"]
+    assert row.reason.startswith("1e+03 GFLOP/s: a large float32 matrix product reaches 100 here")
+    assert (row.stage, row.isna().speedup, row.isna().verdict, row.isna().seconds) == ("time", True, True, True)
+
+
+def test_without_a_valid_reference_there_is_no_ratio() -> None:
+    table = tidy(run(at(stock=took(1e-7), noise_floor=took(2.0), triton=took(2.0)), roofs=(ROOF,))).set_index("variant")
+    assert list(table.outcome) == ["invalid", "measured", "measured"]
+    assert table.loc["stock"].reason == "100 ns per call: calling a module that does nothing takes 1e+03 ns here"
+    assert table.speedup.isna().all()
+
+
+def test_sequential_samples_are_not_paired() -> None:
+    # the wobble is the same in every round of both: paired it cancels, one after the other it does not
+    point = at(stock=took(2.0, wobble=0.1), noise_floor=took(2.0, wobble=0.1), triton=took(1.0, wobble=0.1))
+    paired, unpaired = (tidy(run(point, interleaved=which)).iloc[2] for which in (True, False))
+    assert (paired.speedup_low, paired.speedup_high) == pytest.approx((2, 2))
+    # two errors of 0.1 sqrt(1/2), two degrees of freedom each: Welch gives four
+    half = 2.776445105 * 0.1
+    assert (unpaired.speedup, unpaired.speedup_low, unpaired.speedup_high) == pytest.approx((2, 2 * math.exp(-half), 2 * math.exp(half)))

@@ -6,7 +6,7 @@ import pytest
 
 from layerbench.bench import stats
 from layerbench.bench.clock import Call, FakeClock, HostClock
-from layerbench.bench.measure import BLOCK_SECONDS, Limit, measure
+from layerbench.bench.measure import BLOCK_SECONDS, Limit, measure, measure_in_turn
 
 
 def calls(*names: str) -> dict[str, Call]:
@@ -73,3 +73,14 @@ def test_the_host_clock_leaves_set_up_outside() -> None:
     seconds = clock.time(call, 3)
     assert len(ticks) == 3
     assert 0 <= seconds < 1
+
+
+def test_in_turn_every_variant_has_its_share_of_the_time_and_its_samples_follow_one_another() -> None:
+    # blocks of 2 ms after 1 ms (stock) or 1.75 ms (fast) for finding their size: the 50th begins before the 100 ms are over
+    entered: list[str] = []
+    timings = measure_in_turn(calls("stock", "fast"), FakeClock(steady), Limit(seconds=0.2), entered.append)
+    stock, fast = timings["stock"], timings["fast"]
+    assert {timing.stopped for timing in timings.values()} == {"budget"}
+    assert stock.seconds == pytest.approx([1e-3] * 50) and fast.seconds == pytest.approx([0.25e-3] * 50)
+    assert (stock.order, fast.order) == (tuple(range(50)), tuple(range(50, 100)))
+    assert entered == ["stock"] * 51 + ["fast"] * 51

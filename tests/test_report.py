@@ -15,6 +15,7 @@ from layerbench.bench.declare import NOISE_FLOOR
 from layerbench.bench.record import (
     Accuracy,
     Checked,
+    Compiled,
     Failed,
     Measured,
     Memory,
@@ -22,9 +23,12 @@ from layerbench.bench.record import (
     Point,
     Profile,
     Record,
+    Roof,
     Skipped,
+    SweepGraphs,
     TensorError,
     Timing,
+    Work,
 )
 from layerbench.bench.report import changes, details, figures, looks, panels, tables
 
@@ -320,3 +324,25 @@ def test_ten_thousand_records_weigh_at_most_five_megabytes_and_take_ten_seconds(
     print(f"10,000 records: {seconds:.1f} s of CPU time, {len(text.encode()) / 1e6:.2f} MB")
     assert seconds <= 10
     assert len(text.encode()) <= 5_000_000
+
+
+def test_a_time_that_cannot_be_true_has_its_reason_and_no_number():
+    roof = Roof("cpu", "float32", 100e9, 20e9, 50e9, 30e-6)  # 6.25 us are less than a quarter of it; 10 us are not
+    text = report.render(msgspec.structs.replace(exact(), roofs=(roof,)))
+    told = "6.25e+03 ns per call: calling a module that does nothing takes 3e+04 ns here"
+    assert f'<li class="invalid"><sup>1</sup> <b>function</b> invalid, its time cannot be true (every batch): {told}' in text
+    assert "<td>function<td class=invalid>invalid<sup>1</sup><td colspan=8>" in text
+    assert '<td class="cell invalid"' in text
+    assert "cpu float32: 100 GFLOP/s, copies at 20.0 GB/s from memory and 50.0 GB/s from cache, 30.0 µs per empty call." in text
+
+
+def test_rates_are_in_the_details_and_graphs_over_the_sweep_in_the_table():
+    run = exact()
+    worked = [msgspec.structs.replace(r.outcome, work=Work(2_000_000, 60_000, 40_000)) for r in run.records]
+    compiled = Compiled(3.2, 2, (), 0, SweepGraphs("batch", (1, 8), 2))
+    worked[-1] = msgspec.structs.replace(worked[-1], compiled=compiled)
+    run = msgspec.structs.replace(run, records=tuple(Record(r.point, r.variant, o) for r, o in zip(run.records, worked, strict=True)))
+    text = report.render(run)
+    stock, function, _ = packed(text, "details")["points"][0]["variants"]
+    assert (stock["rates"], function["rates"]) == ("200 GFLOP/s, 10.0 GB/s", "320 GFLOP/s, 16.0 GB/s")
+    assert "<td class=n>2<td class=n>0<td class=n>0<td class=n>2" in text

@@ -89,3 +89,43 @@ def test_a_cpu_only_variant_on_a_gpu_says_why_it_is_not_there() -> None:
     (records,) = run([point], [facts], Scripted({}), Scripted({}), lambda left: 1.0, "")
     found = {record.variant: record.outcome for record in records}
     assert found["host"] == Skipped("make", "declared for devices='cpu', and this point is on cuda")
+
+
+class DiesIdle(Scripted):
+    """Dies so many times while it has no variant in hand."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__({})
+        self.times = times
+
+    def answer(self, request: Request) -> Answer:
+        self.times -= 1
+        if self.times >= 0:
+            raise WorkerDied("idle", "", "the worker process died: SIGKILL")
+        return super().answer(request)
+
+
+def test_a_death_with_no_variant_in_hand_is_nobodys_the_first_time() -> None:
+    (found,) = outcomes([task(1)], DiesIdle(1), Scripted({}))
+    assert [found[variant] for variant in ("stock", "good", "bad", "noise_floor")] == [DONE] * 4
+    (found,) = outcomes([task(1)], DiesIdle(2), Scripted({}))
+    assert found["stock"] == Failed("idle", "the worker process died: SIGKILL")
+    told = Skipped("verify", "the reference 'stock' failed, so there is nothing to compare with")
+    assert [found[variant] for variant in ("good", "bad", "noise_floor")] == [told] * 3
+
+
+def test_two_deaths_of_the_reference_skip_the_rest_of_the_layer_and_say_so() -> None:
+    worker = Scripted({"stock": "make"})
+    found = outcomes([task(1), task(2), task(4)], worker, Scripted({}))
+    why = "it ended the worker at 2 cells of this layer and is not tried again; the worker process died: SIGSEGV"
+    assert found[2]["stock"] == Skipped("make", why)
+    assert found[2]["good"] == Skipped("verify", "the reference 'stock' was skipped, so there is nothing to compare with")
+    assert len(worker.asked) == 2
+
+
+def test_what_earlier_records_teach_counts_from_the_first_point_on() -> None:
+    starved = Record(task(1).point, "bad", Failed("make", "out of memory: 9.0 GB were asked for at once"))
+    rounds = run([task(2)], [FACTS], Scripted({}), Scripted({}), lambda left: 1.0, "", known=[starved])
+    found = {record.variant: record.outcome for record in next(rounds)}
+    assert found["bad"] == Skipped("make", "out of memory at batch=1; larger sizes are skipped")
+    assert found["good"] == DONE

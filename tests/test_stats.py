@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from layerbench.bench.stats import Interval, geometric_mean, noise_floor, speedup, verdict
+from layerbench.bench.stats import Interval, geometric_mean, noise_floor, speedup, unpaired_speedup, verdict
 
 T1, T2 = 12.706204736, 4.302652730  # Student's t at 97.5 % with 1 and 2 degrees of freedom, from a table
 
@@ -123,3 +123,18 @@ def test_the_geometric_mean_with_an_interval_without_end_has_none() -> None:
 def test_the_geometric_mean_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="the geometric mean of no ratio is undefined"):
         geometric_mean([])
+
+
+def test_unpaired_means_add_their_variances() -> None:
+    # either side: the error of four rounds above, sqrt(1/2) of the wobble 0.1, two degrees of freedom each; Welch: four
+    up_down = [math.exp(0.1 * sign) for sign in (1, -1, -1, 1)]
+    half = 2.776445105 * 0.1
+    expected = (2, 2 * math.exp(-half), 2 * math.exp(half))
+    assert unpaired_speedup([2 * each for each in up_down], up_down) == pytest.approx(expected, rel=1e-6)
+    assert speedup([2 * each for each in up_down], up_down) == pytest.approx((2, 2, 2))
+
+
+def test_unpaired_samples_may_differ_in_number() -> None:
+    assert unpaired_speedup([3.0] * 6, [2.0] * 9) == pytest.approx((1.5, 1.5, 1.5), rel=1e-12)
+    one = unpaired_speedup([3.0], [2.0] * 9)
+    assert (one.ratio, one.low, one.high) == (pytest.approx(1.5), 0.0, math.inf)

@@ -17,7 +17,7 @@ from runs import CHECKED, FAILED, SKIPPED, at, run, took
 
 from layerbench.bench import store
 from layerbench.bench.mistake import Mistake
-from layerbench.bench.record import Accuracy, Compiled, Record, Run, TensorError
+from layerbench.bench.record import Accuracy, Compiled, Run, TensorError
 
 
 def whole() -> Run:
@@ -236,7 +236,6 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     for folder, reason in ((tmp_path / "taken", "File exists"), (tmp_path / "taken/results", "Not a directory")):
         said = f"cannot write in {folder}/: {reason}; mend that, or give another folder with --out"
         assert refusal(lambda folder=folder: store.write(whole(), folder / "run.json")) == said
-        assert refusal(lambda folder=folder: store.Journal(folder / "run.journal", run())) == said
 
 
 def test_the_newest_run_file(tmp_path: Path) -> None:
@@ -249,51 +248,8 @@ def test_the_newest_run_file(tmp_path: Path) -> None:
     assert store.newest(tmp_path) == tmp_path / "a.json"
 
 
-def journalled(journal: store.Journal) -> list[bytes]:
-    return journal.path.read_bytes().splitlines()
-
-
-def test_the_journal_has_a_points_records_as_soon_as_they_are_appended(tmp_path: Path) -> None:
-    made = whole()
-    header = msgspec.structs.replace(made, records=())
-    journal = store.Journal(tmp_path / "results/run.journal", header)
-    assert [msgspec.json.decode(line, type=Run) for line in journalled(journal)] == [header]
-    journal.append(made.records[:2])
-    assert [msgspec.json.decode(line, type=Record) for line in journalled(journal)[1:]] == list(made.records[:2])
-    journal.append(made.records[2:])
-    assert [msgspec.json.decode(line, type=Record) for line in journalled(journal)[1:]] == list(made.records)
-    journal.remove()
-    assert not journal.path.exists()
-
-
-def test_a_finished_run_is_written_and_its_journal_removed(tmp_path: Path) -> None:
-    header = run()
-    journal = store.Journal(tmp_path / "run.journal", header)
-    journal.append(whole().records)
-    finished = store.finish(header, 99.5, list(whole().records), ("interrupted",), tmp_path / "run.json", journal)
-    assert finished == msgspec.structs.replace(whole(), seconds=99.5, notes=("interrupted",))
-    assert store.read(tmp_path / "run.json") == finished
-    assert files(tmp_path) == ["run.json"]
-
-
-def test_the_journal_stays_when_the_run_file_cannot_be_written(tmp_path: Path) -> None:
-    (tmp_path / "taken").write_text("a file")
-    journal = store.Journal(tmp_path / "run.journal", run())
-    journal.append(whole().records)
-    assert refusal(lambda: store.finish(run(), 1.0, whole().records, (), tmp_path / "taken/run.json", journal)) == (
-        f"cannot write in {tmp_path}/taken/: File exists; mend that, or give another folder with --out; "
-        f"what was measured is in {tmp_path}/run.journal"
-    )
-    assert len(journalled(journal)) == 1 + len(whole().records)
-    journal.remove()
-
-
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, the disk that is always full")
 def test_a_full_disk(tmp_path: Path) -> None:
-    (tmp_path / "run.journal").symlink_to("/dev/full")
-    assert refusal(lambda: store.Journal(tmp_path / "run.journal", run())) == (
-        f"cannot write in {tmp_path}/: No space left on device; mend that, or give another folder with --out"
-    )
     (tmp_path / "run.json.partial").symlink_to("/dev/full")
     assert refusal(lambda: store.write(run(), tmp_path / "run.json")) == (
         f"cannot write in {tmp_path}/: No space left on device; mend that, or give another folder with --out"

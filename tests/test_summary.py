@@ -7,7 +7,7 @@ from runs import CHECKED, FAILED, FOUR_ROUNDS, SKIPPED, at, layer, run, took
 
 from layerbench.bench import summary
 from layerbench.bench.frame import tidy
-from layerbench.bench.record import Compiled, Measured, Record, Run
+from layerbench.bench.record import Compiled, Measured, Record, Roof, Run
 from layerbench.bench.summary import Cell, Row
 
 STOCK = {"stock": took(2.0), "noise_floor": took(2.0)}
@@ -236,3 +236,17 @@ def test_points_too_noisy_to_tell_are_said() -> None:
     loud = {"stock": took(2.0), "noise_floor": took(2.0, wobble=0.05), "triton": took(1.9)}
     whole = run(at(1, **loud), at(8, **{**STOCK, "triton": took(1.0)}))
     assert "The machine was too noisy to tell on 1 of 2 points: a noise floor above 10 %." in summary.verdict(whole, tidy(whole))
+
+
+def test_times_that_cannot_be_true_are_counted_and_not_ranked() -> None:
+    roof = Roof("cpu", "float32", 1e9, 1e9, 1e9, 1e-3)
+    fast = {**STOCK, "triton": took(1e-4), "compile": took(2.0)}
+    whole = run(at(8, **fast), at(64, **{**STOCK, "triton": took(1.0), "compile": took(2.0)}), roofs=(roof,))
+    assert said(whole) == (
+        "Nothing beats stock on 1 of 2 points on cpu; another variant is faster on 1. Of 6 measurements, 1 is invalid and is not ranked."
+    )
+    cell = rows(whole)[0].cells["triton"]
+    assert (cell.state, cell.points) == ("faster", 1)
+    assert cell.reason == "invalid at time: 1e+05 ns per call: calling a module that does nothing takes 1e+06 ns here"
+    (row,) = rows(run(at(8, **fast), roofs=(roof,)))
+    assert (row.cells["triton"].state, row.cells["triton"].speedup) == ("invalid", None)

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from layerbench.bench import remote
 from layerbench.bench.mistake import Mistake
 from layerbench.bench.protocol import Finished, Measure, Prove
 from layerbench.bench.record import Measured, Point, Skipped
@@ -53,25 +52,24 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
-def test_deaths_and_hangs_are_told_with_stage_and_variant_and_a_new_worker_goes_on(suite: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "HANG_SECONDS", 2.0)
-    worker = Worker(suite, 1, {})
+def test_deaths_and_hangs_are_told_with_stage_and_variant_and_a_new_worker_goes_on(suite: str) -> None:
+    worker = Worker(suite, 1, {}, hang_seconds=2.0)
     try:
         with pytest.raises(WorkerDied) as death:
             worker.answer(Measure(POINT, ("stock", "segfault"), 0.1, ""))
         assert (death.value.stage, death.value.variant) == ("verify", "segfault")
         assert death.value.reason == "the worker process died: SIGSEGV; its last line was: about to fall"
-        monkeypatch.setattr(remote, "HANG_SECONDS", 60.0)
+        worker.hang_seconds = 60.0
         with pytest.raises(WorkerDied) as death:
             worker.answer(Measure(POINT, ("stock", "leaves"), 0.1, ""))
         assert (death.value.stage, death.value.variant, death.value.reason) == ("verify", "leaves", "the worker process died: exit code 0")
         worker.answer(Measure(POINT, ("stock",), 0.1, ""))
-        monkeypatch.setattr(remote, "HANG_SECONDS", 1.0)
+        worker.hang_seconds = 1.0
         with pytest.raises(WorkerDied) as death:
             worker.answer(Measure(POINT, ("stock", "hangs"), 0.1, ""))
         assert (death.value.stage, death.value.variant) == ("verify", "hangs")
         assert death.value.reason == "no sign of life for 1 s; the worker was ended"
-        monkeypatch.setattr(remote, "HANG_SECONDS", 60.0)
+        worker.hang_seconds = 60.0
         answer = worker.answer(Measure(POINT, ("stock", "talks"), 0.1, ""))
         assert isinstance(answer, Finished)
         assert [type(record.outcome) for record in answer.records] == [Measured] * 3

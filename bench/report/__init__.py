@@ -13,7 +13,7 @@ import jinja2
 import msgspec
 import pandas as pd
 
-from .. import frame, stats, summary
+from .. import frame, sanity, stats, summary
 from ..record import Change, Run
 from . import changes as changed
 from . import details, devices, figures, looks, panels, tables, validity, words
@@ -49,6 +49,8 @@ def render(run: Run, changes: Sequence[Change] = ()) -> str:
         "caps": details.caps(run),
         "trim": words.percent(stats.TRIM),
         "minimum": words.percent(stats.MINIMUM_FLOOR),
+        "margin": f"{sanity.MARGIN:g}",
+        "rates": words.roof,
         "maximum": words.percent(stats.MAXIMUM_SAME),
         "comparison": changed.compare(changes) if changes else None,
         "css": _read("page.css"),

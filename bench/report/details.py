@@ -6,6 +6,7 @@ The page carries a share of samples and operators that keeps it small; the page 
 import base64
 import gzip
 import json
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -91,6 +92,8 @@ def _variant(record: Record, limits: Caps, table: dict[str, int]) -> dict[str, A
     }
     if record.variant == NOISE_FLOOR:
         return row
+    if rates := words.rates(outcome.work, statistics.median(timing.seconds)):
+        row["rates"] = rates
     row |= {
         "accuracy": _accuracy(outcome.accuracy, table),
         "profile": [profile.calls, words.seconds(profile.wall_seconds / max(1, profile.calls)), len(profile.operators)],

@@ -134,6 +134,7 @@ document.addEventListener("DOMContentLoaded", () => {
       part.append(element("p", `Profiled: ${wall} per step with the profiler on${count > rows.length ? `; the ${rows.length} largest of ${count} operators` : ""}.`, "small"));
     }
     if (one.accuracy?.length) part.append(scrolling(grid(["tensor", "error", "allowed", "of allowed"], one.accuracy.map(([t, ...rest]) => [words[t], ...rest]), [false, true, true, true])));
+    if (one.rates) part.append(element("p", `Work: at least ${one.rates}, counted on the reference; element by element work is no FLOP here.`, "small"));
     if (one.trace) part.append(element("p", `Trace: ${one.trace}`, "small"));
     return part;
   }

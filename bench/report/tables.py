@@ -14,6 +14,7 @@ WORDS = {
     "checked": "checked, not timed",
     "skipped": "skipped",
     "failed": "failed",
+    "invalid": "invalid",
     "absent": "no variant",
 }
 
@@ -89,7 +90,7 @@ class Note:
 
     number: int
     variant: str
-    outcome: str  # checked | skipped | failed
+    outcome: str  # checked | skipped | failed | invalid
     stage: str
     reason: str
     where: str
@@ -101,7 +102,7 @@ def notes(panel: Panel) -> list[Note]:
     for row in panel.rows:
         if row.outcome != "measured":
             groups.setdefault((row.variant, row.outcome, row.stage, row.reason), []).append(row)
-    order = ("failed", "skipped", "checked")
+    order = ("failed", "invalid", "skipped", "checked")
     keys = sorted(groups, key=lambda key: order.index(key[1]))
     return [Note(i, *key, _where(panel, groups[key])) for i, key in enumerate(keys, 1)]
 
@@ -163,6 +164,7 @@ class CompileRow:
     graphs: str
     breaks: str
     recompiles: str
+    sweep: str  # graphs of one module that meets every size of the axis
     payback: dict[str, str]  # step -> calls
 
 
@@ -177,8 +179,8 @@ def compiling(parts: Sequence[Panel]) -> list[CompileRow]:
     for (where, variant), members in groups.items():
         row = members[0][1]
         payback = {r.step: words.calls(summary.payback(r.cold_seconds, r.seconds, r.speedup, r.verdict)) for _, r in members if r.verdict}
-        graphs, breaks, recompiles = (words.whole(value) for value in (row.graphs, row.breaks, row.recompiles))
-        result.append(CompileRow(where, variant, words.seconds(row.cold_seconds), graphs, breaks, recompiles, payback))
+        graphs, breaks, recompiles, sweep = (words.whole(n) for n in (row.graphs, row.breaks, row.recompiles, row.sweep_graphs))
+        result.append(CompileRow(where, variant, words.seconds(row.cold_seconds), graphs, breaks, recompiles, sweep, payback))
     return result
 
 

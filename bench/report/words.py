@@ -8,7 +8,7 @@ import re
 import shlex
 from typing import TypeGuard
 
-from ..record import Point, Run
+from ..record import Point, Roof, Run, Work
 from ..stats import Interval
 
 DEFAULT_SUITE = "layerbench.layers"
@@ -97,6 +97,20 @@ def calls(value: float) -> str:
     if math.isinf(value):
         return "never"
     return whole(round(value, -max(0, math.floor(math.log10(value)) - 1))) if value >= 1 else "1"
+
+
+def rates(work: Work | None, taken: float) -> str:
+    """What a step of so many seconds did at least per second; "" where it was not counted."""
+    if work is None or not taken > 0:
+        return ""
+    bytes_ = f"{three((work.read_bytes + work.written_bytes) / taken / 1e9)} GB/s"
+    return f"{three(work.flops / taken / 1e9)} GFLOP/s, {bytes_}" if work.flops else bytes_
+
+
+def roof(value: Roof) -> str:
+    """The fastest that a device showed."""
+    rate, memory, cached = (three(each / 1e9) for each in (value.flops_per_second, value.bytes_per_second, value.cached_bytes_per_second))
+    return f"{rate} GFLOP/s, copies at {memory} GB/s from memory and {cached} GB/s from cache, {seconds(value.call_seconds)} per empty call"
 
 
 def error(value: float | None) -> str:

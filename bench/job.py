@@ -1,0 +1,130 @@
+"""One run from its plan to its run file: begun anew, or taken up from the journal of one that was cut short.  No torch in this process."""
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from msgspec import structs
+
+from . import compare, journal, lock, store
+from .budget import Budget
+from .journal import Begun, Entry, Journal
+from .mistake import Mistake
+from .plan import Task
+from .protocol import Described
+from .record import Record, Run
+from .run import Answerer, roofs, run
+from .terminal import Watch
+
+INTERRUPTED = "interrupted: the points after this were not measured"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be measured, what of it is finished already, and where it is written."""
+
+    begun: Begun
+    tasks: tuple[Task, ...]
+    entries: tuple[Entry, ...]
+    journal: Journal
+
+    @property
+    def left(self) -> list[Task]:
+        finished = {entry.records[0].point.id for entry in self.entries}
+        return [task for task in self.tasks if task.point.id not in finished]
+
+
+def begin(begun: Begun, tasks: Sequence[Task], folder: Path) -> Job:
+    """Raises Mistake where the folder cannot be written."""
+    begun = structs.replace(begun, tasks=tuple(map(_line, tasks)))
+    return Job(begun, tuple(tasks), (), Journal(folder / f"{begun.run.name}.journal", begun))
+
+
+def take_up(path: Path, described: Described, tasks: Sequence[Task]) -> Job:
+    """Go on where a journal ends.  Raises Mistake where points or machine are no longer those that the run was begun with."""
+    held = Journal(path, None, journal.read(path)[2])
+    try:
+        begun, entries, _ = journal.read(path)
+        _check(path, begun, described, tasks)
+    except Mistake:
+        held.close()
+        raise
+    return Job(begun, tuple(tasks), tuple(entries), held)
+
+
+def _line(task: Task) -> str:
+    return f"{task.point.id} [{' '.join(task.variants)}]"
+
+
+def _check(path: Path, begun: Begun, described: Described, tasks: Sequence[Task]) -> None:
+    now, then = [_line(task) for task in tasks], list(begun.tasks)
+    if now != then:
+        odd = [f"{line} is gone" for line in then if line not in now] + [f"{line} is new" for line in now if line not in then]
+        what = odd[0] if odd else "their order is another"
+        raise Mistake(
+            f"{path}: the points of {begun.order.suite} are no longer those that the run was begun with: {what}; "
+            "undo that change, or type  layerbench run  to begin anew"
+        )
+    seen = structs.replace(begun.run, environment=described.environment, layers=described.layers)
+    if differences := compare.differences(begun.run, seen):
+        raise Mistake(f"{path}: its run was begun under other conditions: {differences[0]}; type  layerbench run  to begin anew")
+
+
+def carry_out(job: Job, described: Described, worker: Answerer, prover: Answerer, watch: Watch) -> Run:
+    """Measure what is left and write the run file.  On Ctrl-C, what was finished; the journal stays, and how to go on is said."""
+    started, earlier = time.monotonic(), job.entries[-1].seconds if job.entries else 0.0
+    header, entries, folder = job.begun.run, list(job.entries), job.journal.path.parent
+    notes = [f"resumed: {len(entries)} of its {len(job.tasks)} points were measured before it was cut short"] if entries else []
+    budget = Budget(max(1.0, job.begun.order.budget_seconds - earlier))
+    with lock.held(dict.fromkeys(task.point.device for task in job.tasks)) as held:
+        busy = held.busy()
+        if busy:
+            print(f"layerbench: {lock.in_words(busy)}", file=sys.stderr)
+        try:
+            header = structs.replace(header, roofs=roofs(job.tasks, worker))
+            known = [record for entry in entries for record in entry.records]
+            traces = str(folder / header.name)
+            points = iter(task.point.id for task in job.left)
+            watch.begin(next(points, ""))
+            for found in run(job.left, described.layers, worker, prover, budget.seconds, traces, header.interleaved, known):
+                entries.append(Entry(round(earlier + time.monotonic() - started, 3), tuple(found)))
+                job.journal.append(entries[-1])
+                watch.done()
+                watch.begin(next(points, ""))
+        except KeyboardInterrupt:
+            notes.append(INTERRUPTED)
+        except Mistake as mistake:
+            job.journal.close()
+            raise Mistake(f"{mistake}; what was measured is kept: {_how_to_go_on(job.journal.path)}") from mistake
+        if busy := busy or held.busy():
+            notes.append(lock.in_words(busy))
+    seconds = earlier + time.monotonic() - started
+    whole = structs.replace(header, seconds=round(seconds, 3), records=_in_order(job.tasks, entries), notes=tuple(notes))
+    return finish(whole, folder / f"{header.name}.json", job.journal, keep=INTERRUPTED in notes)
+
+
+def finish(run: Run, path: Path, journal: Journal, keep: bool) -> Run:
+    """Write the run file, then remove the journal unless it is to be kept.  Raises Mistake if it cannot; then the journal has it all."""
+    try:
+        store.write(run, path)
+    except Mistake as mistake:
+        journal.close()
+        raise Mistake(f"{mistake}; what was measured is kept: {_how_to_go_on(journal.path)}") from mistake
+    if keep:
+        journal.close()
+        print(f"layerbench: interrupted; {_how_to_go_on(journal.path)}", file=sys.stderr)
+    else:
+        journal.remove()
+    return run
+
+
+def _how_to_go_on(path: Path) -> str:
+    return f"to go on type  layerbench run --resume {path}"
+
+
+def _in_order(tasks: Sequence[Task], entries: Sequence[Entry]) -> tuple[Record, ...]:
+    """Records in the order of the plan, whichever process measured them."""
+    finished = {entry.records[0].point.id: entry.records for entry in entries}
+    return tuple(record for task in tasks for record in finished.get(task.point.id, ()))
