@@ -9,16 +9,15 @@ import traceback
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-import torch
-
 from . import limits
 from .mistake import Mistake
 from .protocol import Broken, Place, Refused, receive_request, send
-from .session import Session
 
 
 def serve(connection: Connection, place: Place) -> None:
     """Answer requests until the parent closes its end."""
+    from .session import Session
+
     session = Session(place.write)
     while True:
         try:
@@ -38,7 +37,9 @@ def serve(connection: Connection, place: Place) -> None:
 
 def main() -> None:
     socket, place, parent = map(int, sys.argv[1:])
-    limits.end_with_parent(parent)
+    limits.end_with_parent(parent)  # before torch is imported, which takes seconds: hence the imports inside functions
+    import torch
+
     if not torch.accelerator.is_available():  # its driver reserves what it never fills
         limits.limit_memory()
     sys.path.append(str(Path.cwd()))  # the user's own packages are found, after everything that is installed

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import kills
 
-KILLS = 4
+SEEDS = (1, 2, 5)  # the parent, the parent while it starts, the worker
 
 
 def test_nothing_is_lost_and_nothing_comes_twice(tmp_path: Path) -> None:
     undisturbed = kills.prepare(tmp_path)
-    outcomes = [kills.kill_once(tmp_path, seed, undisturbed) for seed in range(KILLS)]
-    assert [outcome.wrong for outcome in outcomes] == [""] * KILLS
+    outcomes = [kills.kill_once(tmp_path, seed, undisturbed) for seed in SEEDS]
+    assert [outcome.wrong for outcome in outcomes] == [""] * len(SEEDS)
     assert {outcome.who for outcome in outcomes} == {"parent", "worker"}
-    assert max(outcome.left_seconds for outcome in outcomes if outcome.who == "parent") < 5  # it may have been importing torch
+    assert max(outcome.left_seconds for outcome in outcomes if outcome.who == "parent") < 2
