@@ -1,5 +1,6 @@
 """torch.compile, accounted for: seconds with empty caches, graphs, breaks and their reasons, recompilations, silent fall-backs."""
 
+import contextlib
 import os
 import shutil
 import sysconfig
@@ -37,8 +38,24 @@ def forget() -> None:
     counters.clear()
 
 
-def warm_up_compiler() -> None:
-    """The first compilation of a process pays for starting the compiler; let no variant's cold figure carry that."""
+def start_compiler(folder: str) -> None:
+    """Compile something once: the first compilation of a process starts the compiler, and no variant's cold figure should carry that.
+
+    It uses the user's cache, where most of it may lie ready; from then on this process compiles into `folder`.  A process that is killed
+    while it compiles leaves a torn file in its cache, which breaks that compilation for everybody from then on: the user's cache is
+    kept safe from us, and if it is torn already, we go without it.
+    """
+    try:
+        _compile_something()
+    except Exception:  # noqa: BLE001  a torn cache may raise anything
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
+        forget()
+        with contextlib.suppress(Exception):  # it is not the cache: the compiled variants will fail, each with its reason
+            _compile_something()
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
+
+
+def _compile_something() -> None:
     module = nn.Linear(2, 2)
     torch.compile(module)(torch.ones(2, 2)).sum().backward()
 

@@ -1,5 +1,6 @@
 """What a worker knows: the mounted suite, the layers' proofs, and the cell in hand.  Answers requests in the process it lives in."""
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +28,7 @@ class Session:
         self._sweeps: dict[tuple[str, str], SweepGraphs | None] = {}
         self._cell: tuple[str, tuple[str, ...], Cell] | None = None
         self._compiler_is_warm = False
+        self._compiled: tempfile.TemporaryDirectory[str] | None = None  # where this process compiles; gone with it
 
     def answer(self, request: Describe | FindRoof | Measure | Prove) -> Answer:
         if isinstance(request, Describe):
@@ -65,7 +67,8 @@ class Session:
         if any(layer.variants[name].compile for name in request.variants) and not self._compiler_is_warm:
             self._enter("start the compiler", "")
             if not compiling.missing_compiler():
-                compiling.warm_up_compiler()
+                self._compiled = tempfile.TemporaryDirectory(prefix="layerbench-")
+                compiling.start_compiler(self._compiled.name)
             self._compiler_is_warm = True
         sweeps = self._sweeps_of(layer, request)
         cell = Cell(layer, point, request.variants, self._proofs_of(layer, request), self._enter, sweeps)

@@ -1,5 +1,8 @@
 """torch.compile accounted for: what it captured, where it broke, what it gave up on."""
 
+import os
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -75,3 +78,18 @@ def test_one_module_over_the_sweep_is_compiled_again_once_for_a_size_that_change
 def test_a_sweep_is_not_counted_where_the_module_depends_on_it_or_nothing_is_compiled() -> None:
     assert counted(nn.Linear, lambda module, size: module(size["batch"], 4)) is None
     assert counted(nn.LSTM, lambda module, size: module(size["width"], 4)) is None
+
+
+def test_a_torn_cache_is_gone_without_and_the_users_is_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "theirs"))
+    seen: list[str] = []
+
+    def compile_something() -> None:
+        seen.append(os.environ["TORCHINDUCTOR_CACHE_DIR"])
+        if len(seen) == 1:
+            raise ImportError("main.so: file too short")
+
+    monkeypatch.setattr(compiling, "_compile_something", compile_something)
+    compiling.start_compiler(str(tmp_path / "ours"))
+    assert seen == [str(tmp_path / "theirs"), str(tmp_path / "ours")]
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "ours")
