@@ -30,6 +30,11 @@ class Session:
         self._compiler_is_warm = False
         self._compiled: tempfile.TemporaryDirectory[str] | None = None  # where this process compiles; gone with it
 
+    def close(self) -> None:
+        """Nothing is asked any more."""
+        if self._compiled:
+            self._compiled.cleanup()
+
     def answer(self, request: Describe | FindRoof | Measure | Prove) -> Answer:
         if isinstance(request, Describe):
             return self._describe(request)

@@ -23,6 +23,7 @@ def serve(connection: Connection, place: Place) -> None:
         try:
             request = receive_request(connection)
         except EOFError:
+            session.close()
             return
         try:
             answer = session.answer(request)

@@ -33,7 +33,7 @@ class InProcess:
         return self._session.answer(request)
 
     def close(self) -> None:
-        pass
+        self._session.close()
 
 
 def no_roof(device: str, dtype: str, clock: Clock) -> Roof:
@@ -52,7 +52,11 @@ def install(monkeypatch: pytest.MonkeyPatch, folder: Path, cost: Cost = same_cos
     def workers(suite: str, threads: int, hang_seconds: float) -> Iterator[tuple[InProcess, InProcess]]:
         worker, prover = InProcess(suite, threads, cost), InProcess(suite, threads, cost)
         prover.describe()
-        yield worker, prover
+        try:
+            yield worker, prover
+        finally:
+            worker.close()
+            prover.close()
 
     monkeypatch.chdir(folder)
     monkeypatch.setattr(tempfile, "tempdir", str(folder))  # locks of its own: a run beside the tests is not theirs to note
