@@ -24,20 +24,32 @@ def parse(text: str) -> float:
 
 
 class Budget:
-    """Spreads a total over the points that are left; what a point did not need goes to those after it."""
+    """Spreads a total over the points that are left.
+
+    A point that is precise enough before its share is used up saves the rest, and the next one may use half of all that was saved
+    beyond its own share: so what is saved goes to points that are still uncertain, and one of them cannot take all of it.
+    """
 
     def __init__(self, total: float, now: Callable[[], float] = time.monotonic) -> None:
         self._now, self._end = now, now() + total
-        self._begun: float | None = None  # when the point in hand began, and what it was granted
-        self._granted = 0.0
+        self._begun: float | None = None  # when the point in hand began
+        self._share = self._timed = self._saved = 0.0  # of the point in hand: its share, and what it took; of those before it: the rest
         self._overheads: list[float] = []
 
     def seconds(self, left: int) -> float:
         """For the next point's timed pass, with `left` points to come, that one included."""
         now = self._now()
         if self._begun is not None:
-            self._overheads.append(max(0.0, now - self._begun - self._granted))
+            self._overheads.append(max(0.0, now - self._begun - self._timed))
+            self._saved = max(0.0, self._saved + self._share - self._timed)
         # the first point also starts the compiler and the interpreter: what it cost says nothing of the others
         overhead = statistics.fmean([FIRST_GUESS, *self._overheads[1:]])
-        self._begun, self._granted = now, min(LONGEST, max(SHORTEST, (self._end - now) / left - overhead))
-        return self._granted
+        free = max(0.0, self._end - now - left * overhead)
+        self._saved = min(self._saved, free)
+        self._share = (free - self._saved) / left
+        self._begun, self._timed = now, 0.0
+        return min(LONGEST, max(SHORTEST, self._share + self._saved / 2))
+
+    def timed(self, seconds: float) -> None:
+        """How long the timed pass of the point in hand took."""
+        self._timed = seconds

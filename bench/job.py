@@ -88,8 +88,8 @@ def carry_out(job: Job, described: Described, worker: Answerer, prover: Answerer
             traces = str(folder / header.name)
             points = iter(task.point.id for task in job.left)
             watch.begin(next(points, ""))
-            for found in run(job.left, described.layers, worker, prover, budget.seconds, traces, header.interleaved, known):
-                entries.append(Entry(round(earlier + time.monotonic() - started, 3), tuple(found)))
+            for found in run(job.left, described.layers, worker, prover, budget, traces, header.interleaved, known):
+                entries.append(Entry(round(earlier + time.monotonic() - started, 3), found.records, found.seconds))
                 job.journal.append(entries[-1])
                 watch.done()
                 watch.begin(next(points, ""))
@@ -101,7 +101,8 @@ def carry_out(job: Job, described: Described, worker: Answerer, prover: Answerer
         if busy := busy or held.busy():
             notes.append(lock.in_words(busy))
     seconds = earlier + time.monotonic() - started
-    whole = structs.replace(header, seconds=round(seconds, 3), records=_in_order(job.tasks, entries), notes=tuple(notes))
+    records, stages = _in_order(job.tasks, entries), _stages(entries)
+    whole = structs.replace(header, seconds=round(seconds, 3), records=records, notes=tuple(notes), stages=stages)
     return finish(whole, folder / f"{header.name}.json", job.journal, keep=INTERRUPTED in notes)
 
 
@@ -122,6 +123,15 @@ def finish(run: Run, path: Path, journal: Journal, keep: bool) -> Run:
 
 def _how_to_go_on(path: Path) -> str:
     return f"to go on type  layerbench run --resume {path}"
+
+
+def _stages(entries: Sequence[Entry]) -> dict[str, float]:
+    """Seconds by stage over all points, in the order in which stages first came."""
+    total: dict[str, float] = {}
+    for entry in entries:
+        for stage, seconds in entry.stages.items():
+            total[stage] = total.get(stage, 0.0) + seconds
+    return {stage: round(seconds, 3) for stage, seconds in total.items()}
 
 
 def _in_order(tasks: Sequence[Task], entries: Sequence[Entry]) -> tuple[Record, ...]:

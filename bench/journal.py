@@ -36,10 +36,11 @@ class Begun(Struct, frozen=True):
 
 
 class Entry(Struct, frozen=True):
-    """A finished point, and the seconds that the run had taken by then."""
+    """A finished point, the seconds that the run had taken by then, and those of this point by stage."""
 
     seconds: float
     records: tuple[Record, ...]
+    stages: dict[str, float] = {}
 
 
 class Journal:

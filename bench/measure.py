@@ -5,6 +5,7 @@ intervals are stats' work.  What is called, and whether it is right, was settled
 """
 
 import gc
+import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,12 +18,13 @@ from .record import Timing
 
 BLOCK_SECONDS = 0.002  # host noise moves more slowly than this, so blocks of one round see the same machine
 MINIMUM_ROUNDS = 6  # fewer give no interval worth printing
-FIRST_LOOK = 36  # rounds; then half as many again each time: every look may stop on a lucky narrow interval, so they are few and late
+FIRST_LOOK = 12  # rounds; then half as many again each time
+MORE = 4  # times the rounds of the look that was content: a look is content by luck too, and what comes after it has no part in that luck
 
 
 @dataclass(frozen=True)
 class Limit:
-    """When to stop: at this relative half width of every ratio's interval, or after so many seconds."""
+    """When to stop: at about this relative half width of every ratio's interval, or after so many seconds."""
 
     seconds: float
     precision: float = 0.01
@@ -34,6 +36,8 @@ def measure(
     """Samples of every variant.  One round times one block of each variant in a fresh random order, after an untimed call.
 
     Sample i of all variants belongs to round i.  Returns a Timing per variant, in seconds per call.
+    The intervals are looked at now and then.  Stopping at the first that is narrow enough would pick those that are narrow by luck:
+    so a look asks for twice the width, and four times its rounds, which halve the width, are then taken whatever they bring.
     enter(variant) is called before each block, outside the clock, so that a fault can be laid at the right door.
     """
     rng = random.Random(seed)
@@ -44,7 +48,7 @@ def measure(
         blocks[name] = _block(call, clock)
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     order: dict[str, list[int]] = {name: [] for name in calls}
-    taken, stopped, look = 0, "", FIRST_LOOK
+    taken, stopped, look, last = 0, "", FIRST_LOOK, 0
     gc.collect()
     with collector.paused():  # a collection inside a block would land on whichever variant comes next
         while not stopped:
@@ -55,9 +59,10 @@ def measure(
                 order[name].append(taken)
                 taken += 1
             rounds = len(seconds[reference])
-            if rounds == look:
+            if rounds == look and not last:
                 look = look * 3 // 2
-                stopped = "precision" if _precise(seconds, reference, limit.precision) else ""
+                last = MORE * rounds if _precise(seconds, reference, limit.precision * math.sqrt(MORE)) else 0
+            stopped = "precision" if rounds == last else ""
             if not stopped and rounds >= MINIMUM_ROUNDS and clock.now() - start >= limit.seconds:
                 stopped = "budget"
     return {name: Timing(tuple(seconds[name]), blocks[name], tuple(order[name]), stopped, clock.name) for name in calls}

@@ -59,7 +59,10 @@ class FoundRoof(Struct, frozen=True, tag=True):
 
 
 class Finished(Struct, frozen=True, tag=True):
+    """What came of a point, and how many seconds the worker spent on it, stage by stage."""
+
     records: tuple[Record, ...]
+    seconds: dict[str, float] = {}
 
 
 class Refused(Struct, frozen=True, tag=True):

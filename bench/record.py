@@ -228,6 +228,7 @@ class Run(Struct, frozen=True):
     records: tuple[Record, ...]
     notes: tuple[str, ...] = field(default=())  # what the run itself has to say: interrupted, another run was going on, ...
     roofs: tuple[Roof, ...] = ()
+    stages: dict[str, float] = {}  # seconds that points took, by stage; what of `seconds` is left is starting up, roofs and storing
 
 
 class Change(Struct, frozen=True):

@@ -1,6 +1,7 @@
 """The one loop: every planned point is measured by a worker; whatever happens to the worker becomes records.  No torch in this process."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from msgspec import structs
@@ -11,6 +12,14 @@ from .plan import Task
 from .protocol import Answer, FindRoof, Finished, FoundRoof, Measure, Prove, Request
 from .record import Failed, LayerFacts, Outcome, Record, Roof, Skipped
 from .remote import WorkerDied
+
+
+class Spender(Protocol):
+    """The budget: how long a point may be timed, with so many left, that one included; and how long it was."""
+
+    def seconds(self, left: int) -> float: ...
+
+    def timed(self, seconds: float) -> None: ...
 
 
 class Answerer(Protocol):
@@ -24,15 +33,15 @@ def run(
     layers: Sequence[LayerFacts],
     worker: Answerer,
     prover: Answerer,
-    seconds: Callable[[int], float],
+    budget: Spender,
     traces: str,
     interleaved: bool = True,
     known: Iterable[Record] = (),
-) -> Iterator[list[Record]]:
-    """Each task's records, as they are finished.
+) -> Iterator[Finished]:
+    """Each task's records, as they are finished, with the seconds that workers spent on them.
 
     worker     measures; prover checks by value the variants that a device cannot run (Triton without a GPU).
-    seconds    called with the number of tasks left, this one included: the time to spend on the timed pass of this one.
+    budget     grants the time to spend on the timed pass of each.
     traces     folder for trace files, "" for none.
     interleaved  False: time the variants of a point one after the other.
     known      records of points that were finished before: what they teach counts here.
@@ -43,15 +52,19 @@ def run(
     for index, task in enumerate(tasks):
         layer, point = facts[task.point.layer], task.point
         here, elsewhere = _split(layer, task)
-        records = _measure(worker, Measure(point, here, seconds(len(tasks) - index), traces, interleaved), lessons)
+        request = Measure(point, here, budget.seconds(len(tasks) - index), traces, interleaved)
+        records, spent = _measure(worker, request, lessons)
+        budget.timed(spent.get("time", 0.0))
         new = tuple(variant for variant in elsewhere if (layer.name, point.dtype, variant) not in proofs)
         if new and point.device == "cpu":
+            begun = time.monotonic()
             proofs |= _prove(prover, layer.name, point.dtype, new)
+            spent = spent | {"prove": time.monotonic() - begun}
         for variant in elsewhere:
             other = Skipped("make", f"declared for devices={_devices(layer, variant)!r}, and this point is on {point.device}")
             records.append(Record(point, variant, proofs.get((layer.name, point.dtype, variant), other)))
         place = {variant: number for number, variant in enumerate(task.variants)}
-        yield sorted(records, key=lambda record: place.get(record.variant, len(place)))
+        yield Finished(tuple(sorted(records, key=lambda record: place.get(record.variant, len(place)))), spent)
 
 
 def roofs(tasks: Sequence[Task], worker: Answerer) -> tuple[Roof, ...]:
@@ -78,9 +91,10 @@ def _split(layer: LayerFacts, task: Task) -> tuple[tuple[str, ...], tuple[str, .
     return here, tuple(variant for variant in task.variants if variant not in here)
 
 
-def _measure(worker: Answerer, request: Measure, lessons: Lessons) -> list[Record]:
+def _measure(worker: Answerer, request: Measure, lessons: Lessons) -> tuple[list[Record], dict[str, float]]:
     """Measure a point; a variant that kills the worker is Failed and the point is repeated without it.
 
+    Returns its records and the worker's seconds by stage, without those of a worker that died.
     A death while no variant was in hand is nobody's: the point is tried once more, then it falls on the reference.
     """
     records: list[Record] = []
@@ -92,7 +106,7 @@ def _measure(worker: Answerer, request: Measure, lessons: Lessons) -> list[Recor
             left.remove(variant)
     while left:
         if reference not in left:
-            return records + _alone(records, reference, left)
+            return records + _alone(records, reference, left), {}
         try:
             answer = worker.answer(structs.replace(request, variants=tuple(left)))
         except WorkerDied as death:
@@ -106,8 +120,8 @@ def _measure(worker: Answerer, request: Measure, lessons: Lessons) -> list[Recor
             continue
         assert isinstance(answer, Finished)
         lessons.learn(answer.records)
-        return records + list(answer.records)
-    return records
+        return records + list(answer.records), answer.seconds
+    return records, {}
 
 
 def _alone(records: Sequence[Record], reference: str, others: Sequence[str]) -> list[Record]:

@@ -1,7 +1,7 @@
 """What a worker knows: the mounted suite, the layers' proofs, and the cell in hand.  Answers requests in the process it lives in."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from . import compiling, environment, mount, roofs
@@ -11,7 +11,8 @@ from .declare import Layer
 from .measure import Limit
 from .protocol import Answer, Describe, Described, FindRoof, Finished, FoundRoof, Measure, Prove
 from .prove import Enter, prove, under_interpreter
-from .record import Failed, Point, Record, Roof, SweepGraphs, TensorError
+from .record import Failed, Outcome, Point, Record, Roof, SweepGraphs, TensorError
+from .stages import Stages
 
 
 class Session:
@@ -20,7 +21,7 @@ class Session:
     def __init__(
         self, enter: Enter, clock: Callable[[str], Clock] = clock_for, roof: Callable[[str, str, Clock], Roof] = roofs.measure
     ) -> None:
-        self._enter = enter
+        self._enter = Stages(enter)
         self._clock = clock
         self._roof = roof
         self._layers: dict[str, Layer] = {}
@@ -42,9 +43,10 @@ class Session:
             self._enter("measure the roof", "")
             return FoundRoof(self._roof(request.device, request.dtype, self._clock(request.device)))
         if isinstance(request, Prove):
+            self._enter.take()
             outcomes = under_interpreter(self._layers[request.layer], request.variants, request.dtype, self._enter)
             point = Point(request.layer, {}, request.dtype, "cpu", "")
-            return Finished(tuple(Record(point, variant, outcome) for variant, outcome in outcomes.items()))
+            return self._finished(point, outcomes)
         return self._measure(request)
 
     def _describe(self, request: Describe) -> Described:
@@ -57,10 +59,14 @@ class Session:
 
     def _measure(self, request: Measure) -> Finished:
         point = request.point
+        self._enter.take()
         cell = self._cell_of(request)
         traces = Path(request.traces) / point.id if request.traces else None
         outcomes = cell.measure(point.step, self._clock(point.device), Limit(request.seconds), traces, request.interleaved)
-        return Finished(tuple(Record(point, variant, outcome) for variant, outcome in outcomes.items()))
+        return self._finished(point, outcomes)
+
+    def _finished(self, point: Point, outcomes: Mapping[str, Outcome]) -> Finished:
+        return Finished(tuple(Record(point, variant, outcome) for variant, outcome in outcomes.items()), self._enter.take())
 
     def _cell_of(self, request: Measure) -> Cell:
         """The cell of the point: made anew unless the last point had the same but for its step."""

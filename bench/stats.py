@@ -32,7 +32,7 @@ def speedup(reference: Sequence[float], variant: Sequence[float]) -> Interval:
     Sample i of both must come from one round, so that slow drift of the machine cancels.  The estimate is the mean of
     log(reference[i] / variant[i]) without the highest and the lowest 15 %.  Its variance is that of the winsorised logs
     (Yuen, Biometrika 61, 1974), taken at frequency zero, since neighbouring rounds are not independent: the mean square of
-    their projections on the first B = 0.4 n^(2/3) cosines, which gives Student's t with B degrees of freedom (Lazarus, Lewis,
+    their projections on the first B = 0.3 n^(2/3) cosines, which gives Student's t with B degrees of freedom (Lazarus, Lewis,
     Stock & Watson, J. Business & Economic Statistics 36, 2018).  Fewer than two rounds give an interval without end.
     """
     return _interval(*_mean(np.log(np.asarray(reference, float)) - np.log(np.asarray(variant, float))))
@@ -65,7 +65,7 @@ def _mean(logs: "np.ndarray[Any, Any]") -> tuple[float, float, int]:
         return float(logs.mean()), math.inf, 1
     cut = int(TRIM * n)
     kept = np.sort(logs)[cut : n - cut]
-    terms = min(n - 1, max(2, round(0.4 * n ** (2 / 3))))
+    terms = min(n - 1, max(2, round(0.3 * n ** (2 / 3))))
     cosines = np.cos(np.pi * np.outer(np.arange(1, terms + 1), (np.arange(n) + 0.5) / n))
     variance = 2 / n * np.mean((cosines @ np.clip(logs, kept[0], kept[-1])) ** 2)
     error = math.sqrt(variance * (n - 1) / (kept.size * (kept.size - 1)))

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from layerbench.bench import stats
@@ -20,11 +21,11 @@ def steady(variant: str, number: int) -> float:
     return COST[variant]
 
 
-def test_exact_times_stop_by_precision_at_the_first_look() -> None:
+def test_exact_times_stop_by_precision_after_four_times_the_first_look() -> None:
     timings = measure(calls("stock", "fast", "noise_floor"), "stock", FakeClock(steady), Limit(seconds=100))
     assert {name: timing.calls_per_sample for name, timing in timings.items()} == {"stock": 2, "fast": 8, "noise_floor": 2}
-    assert all(timing.stopped == "precision" and len(timing.seconds) == 36 for timing in timings.values())
-    assert timings["fast"].seconds == pytest.approx([0.25e-3] * 36)
+    assert all(timing.stopped == "precision" and len(timing.seconds) == 48 for timing in timings.values())
+    assert timings["fast"].seconds == pytest.approx([0.25e-3] * 48)
     ratio = stats.speedup(timings["stock"].seconds, timings["fast"].seconds)
     assert (ratio.ratio, ratio.low, ratio.high) == pytest.approx((4, 4, 4))
 
@@ -32,8 +33,8 @@ def test_exact_times_stop_by_precision_at_the_first_look() -> None:
 def test_every_round_times_each_variant_once_in_an_order_that_changes() -> None:
     timings = measure(calls("stock", "fast", "noise_floor"), "stock", FakeClock(steady), Limit(seconds=100))
     places = sorted((place, name) for name, timing in timings.items() for place in timing.order)
-    assert [place for place, _ in places] == list(range(108))
-    rounds = [tuple(name for _, name in places[start : start + 3]) for start in range(0, 108, 3)]
+    assert [place for place, _ in places] == list(range(144))
+    rounds = [tuple(name for _, name in places[start : start + 3]) for start in range(0, 144, 3)]
     assert all(set(each) == set(timings) for each in rounds)
     assert len(Counter(rounds)) >= 4
 
@@ -48,6 +49,22 @@ def test_the_time_is_up_after_the_round_that_spends_it() -> None:
     timings = measure(calls("stock", "fast"), "stock", FakeClock(noisy), Limit(seconds=0.2))
     assert timings["stock"].stopped == "budget"
     assert len(timings["stock"].seconds) == len(timings["fast"].seconds) < 60
+
+
+def test_a_run_that_stops_by_precision_holds_the_truth_as_often_as_it_says() -> None:
+    """Stopping at the first narrow interval would make it 90 %."""
+    dice = np.random.default_rng(11)
+    held = rounds = 0
+    for _ in range(600):
+        noise = {"stock": np.exp(dice.normal(0, 0.03, 2000)), "same": np.exp(dice.normal(0, 0.03, 2000))}
+        clock = FakeClock(lambda variant, number, noise=noise: BLOCK_SECONDS * float(noise[variant][number]))
+        timings = measure(calls("stock", "same"), "stock", clock, Limit(seconds=100))
+        interval = stats.speedup(timings["stock"].seconds, timings["same"].seconds)
+        assert timings["stock"].stopped == "precision"
+        held += interval.low <= 1 <= interval.high
+        rounds += len(timings["stock"].seconds)
+    assert 0.93 <= held / 600 <= 0.97
+    assert 80 <= rounds / 600 <= 200
 
 
 def test_a_slow_call_still_gets_the_rounds_that_an_interval_needs() -> None:

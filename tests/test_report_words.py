@@ -81,3 +81,8 @@ def test_the_command_measures_one_point_and_names_only_a_foreign_suite():
     tail = "-k softmax-forward-cpu-float32-batch8-width1024 --set batch=8 --set width=1024 --dtype float32 --device cpu --step forward"
     assert words.command(run, point) == f"layerbench run {tail}"
     assert words.command(fixture_run.make((), suite="my suite/l.py"), point) == f"layerbench run --suite 'my suite/l.py' {tail}"
+
+
+def test_the_seconds_of_a_run_by_stage_the_longest_first_with_what_lies_between() -> None:
+    run = fixture_run.make((), seconds=60.0, stages={"make": 1.5, "time": 40.0})
+    assert words.stages(run) == "time 40.0 s, starting, roofs and storing 18.5 s, make 1.50 s; 1 min 0 s in all"

@@ -11,6 +11,19 @@ FACTS = LayerFacts("layer", "", "f.py", 1, {"batch": (1, 2)}, tuple(VariantFacts
 DONE = Skipped("time", "scripted")  # any outcome will do: the loop hands it on
 
 
+class Patient:
+    """A budget of one second a point.  Notes how long points say they were timed."""
+
+    def __init__(self) -> None:
+        self.told: list[float] = []
+
+    def seconds(self, left: int) -> float:
+        return 1.0
+
+    def timed(self, seconds: float) -> None:
+        self.told.append(seconds)
+
+
 class Scripted:
     """Dies at the variants it is told to; answers for all others.  Notes what it was asked."""
 
@@ -26,7 +39,8 @@ class Scripted:
         if isinstance(request, Prove):
             point, outcome = Point("layer", {}, request.dtype, "cpu", ""), Checked(Accuracy(()), "proved")
             return Finished(tuple(Record(point, variant, outcome) for variant in request.variants))
-        return Finished(tuple(Record(request.point, variant, DONE) for variant in (*request.variants, "noise_floor")))
+        records = tuple(Record(request.point, variant, DONE) for variant in (*request.variants, "noise_floor"))
+        return Finished(records, {"make": 0.5, "time": 0.75})
 
 
 def task(batch: int, step: str = "forward", device: str = "cpu") -> Task:
@@ -34,8 +48,8 @@ def task(batch: int, step: str = "forward", device: str = "cpu") -> Task:
 
 
 def outcomes(tasks: list[Task], worker: Scripted, prover: Scripted) -> list[dict[str, Outcome]]:
-    rounds = run(tasks, [FACTS], worker, prover, lambda left: 1.0, "")
-    return [{record.variant: record.outcome for record in records} for records in rounds]
+    rounds = run(tasks, [FACTS], worker, prover, Patient(), "")
+    return [{record.variant: record.outcome for record in found.records} for found in rounds]
 
 
 def test_all_variants_come_back_in_order_and_the_gpu_one_is_proved() -> None:
@@ -86,8 +100,8 @@ def test_a_cpu_only_variant_on_a_gpu_says_why_it_is_not_there() -> None:
         "layer", "", "f.py", 1, {"batch": (1,)}, (VariantFacts("stock", False, "any"), VariantFacts("host", False, "cpu")), {}
     )
     point = Task(Point("layer", {"batch": 1}, "float32", "cuda", "forward"), ("stock", "host"))
-    (records,) = run([point], [facts], Scripted({}), Scripted({}), lambda left: 1.0, "")
-    found = {record.variant: record.outcome for record in records}
+    (finished,) = run([point], [facts], Scripted({}), Scripted({}), Patient(), "")
+    found = {record.variant: record.outcome for record in finished.records}
     assert found["host"] == Skipped("make", "declared for devices='cpu', and this point is on cuda")
 
 
@@ -125,7 +139,16 @@ def test_two_deaths_of_the_reference_skip_the_rest_of_the_layer_and_say_so() -> 
 
 def test_what_earlier_records_teach_counts_from_the_first_point_on() -> None:
     starved = Record(task(1).point, "bad", Failed("make", "out of memory: 9.0 GB were asked for at once"))
-    rounds = run([task(2)], [FACTS], Scripted({}), Scripted({}), lambda left: 1.0, "", known=[starved])
-    found = {record.variant: record.outcome for record in next(rounds)}
+    rounds = run([task(2)], [FACTS], Scripted({}), Scripted({}), Patient(), "", known=[starved])
+    found = {record.variant: record.outcome for record in next(rounds).records}
     assert found["bad"] == Skipped("make", "out of memory at batch=1; larger sizes are skipped")
     assert found["good"] == DONE
+
+
+def test_the_budget_hears_how_long_a_point_was_timed_and_the_seconds_by_stage_come_with_the_records() -> None:
+    budget = Patient()
+    rounds = run([task(1), task(2)], [FACTS], Scripted({}), Scripted({}), budget, "")
+    first, second = (found.seconds for found in rounds)
+    assert budget.told == [0.75, 0.75]
+    assert list(first) == ["make", "time", "prove"]  # the variant that needs a GPU was proved once
+    assert list(second) == ["make", "time"]

@@ -51,6 +51,7 @@ def render(run: Run, changes: Sequence[Change] = ()) -> str:
         "minimum": words.percent(stats.MINIMUM_FLOOR),
         "margin": f"{sanity.MARGIN:g}",
         "rates": words.roof,
+        "stages": words.stages(run),
         "maximum": words.percent(stats.MAXIMUM_SAME),
         "comparison": changed.compare(changes) if changes else None,
         "css": _read("page.css"),

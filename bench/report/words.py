@@ -120,6 +120,13 @@ def error(value: float | None) -> str:
     return "0" if value == 0 else re.sub(r"e(-?)\+?0*(?=\d)", r"e\1", f"{value:.1e}")
 
 
+def stages(run: Run) -> str:
+    """The seconds of a run by stage, the longest first."""
+    left = run.seconds - sum(run.stages.values())
+    parts = sorted({**run.stages, "starting, roofs and storing": max(0.0, left)}.items(), key=lambda item: -item[1])
+    return ", ".join(f"{stage} {seconds(taken)}" for stage, taken in parts) + f"; {duration(run.seconds)} in all"
+
+
 def duration(value: float) -> str:
     """The length of a run: 42 s, 5 min 12 s, 2 h 5 min."""
     if value < 60:
