@@ -42,6 +42,12 @@ def report(session: nox.Session) -> None:
     _layerbench(session, "report", *session.posargs)
 
 
+@nox.session(name="regression-check", venv_backend="none")
+def regression_check(session: nox.Session) -> None:
+    """Check the working tree against a commit: nox -s regression-check -- --against origin/main."""
+    _layerbench(session, "check", *session.posargs)
+
+
 @nox.session(venv_backend="none")
 def tests(session: nox.Session) -> None:
     """Run the tests; arguments as for pytest."""
@@ -50,7 +56,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def validate(session: nox.Session) -> None:
-    """Run the studies of validation/ that are named, or all; --quick and --fresh are theirs."""
+    """Run the studies of validation/ that are named, or the shorter ones; --quick, --fresh and --minutes=N are theirs."""
     flags = [word for word in session.posargs if word.startswith("-")]
     for study in [word for word in session.posargs if word not in flags] or ("bias", "coverage", "aa", "overhead", "scaling", "kills"):
         _run(session, "python", f"validation/{study}.py", *flags)

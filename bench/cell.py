@@ -12,6 +12,7 @@ import torch
 from msgspec import structs
 
 from . import compiling, leak, make, state, verify, work
+from .check.messages import Facts
 from .clock import Call, Clock
 from .declare import NOISE_FLOOR, Layer
 from .fault import in_words
@@ -39,6 +40,7 @@ class Cell:
         proofs: Mapping[str, list[TensorError] | Failed],
         enter: Enter,
         sweeps: Mapping[str, SweepGraphs | None] = MappingProxyType({}),
+        cold: bool = True,
     ) -> None:
         self.layer, self.point, self.reference = layer, point, variants[0]
         self.subjects: dict[str, Subject] = {}
@@ -47,7 +49,7 @@ class Cell:
         self._compiled: dict[str, Compiled] = {}
         self._memory: dict[str, Memory] = {}
         self._work: dict[str, Work] = {}
-        self._sweeps = sweeps
+        self._sweeps, self._cold = sweeps, cold
         self._enter = enter
         self._names = (*variants, NOISE_FLOOR)
         self._truth: Truth  # of the last seed
@@ -89,7 +91,7 @@ class Cell:
                 self._drop(variant, Skipped("compile", missing))
                 continue
             with self._attempt("compile", variant):
-                compiled = compiling.compile_cold(subject, self.differentiable)
+                compiled = compiling.compile_cold(subject, self.differentiable, self._cold)
                 self._compiled[variant] = structs.replace(compiled, sweep=self._sweeps.get(variant))
 
     def _verify(self, proofs: Mapping[str, list[TensorError]]) -> None:
@@ -170,6 +172,20 @@ class Cell:
             with self._attempt("profile", name):
                 return profile(call, self.point.device, None if name == NOISE_FLOOR else traces)
         return None
+
+    # --- facts: what is the same at every measurement ----------------------------------------------------------------------------
+
+    def facts(self) -> dict[str, Facts | Outcome]:
+        """Memory, and what torch.compile did, of every variant that is the same layer; of the others why not.  Nothing is timed."""
+        for name, subject in list(self.subjects.items()):
+            with self._attempt("warm", name):
+                make.call(subject, "training" if self.differentiable else "forward").once()
+            if name in self.subjects:
+                with self._attempt("memory", name):
+                    self._memory[name] = weigh(subject, self.point.device)
+        self._reference_is_in()
+        known = {name: Facts(self._memory[name], self._compiled.get(name)) for name in self.subjects}
+        return {name: found for name, found in (known | self.out).items() if name != NOISE_FLOOR}
 
     # --- faults ----------------------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,8 @@ from .mistake import Mistake
 DEFAULT_SUITE = "layerbench.layers"
 DEFAULT_BUDGET = "4m"
 DEFAULT_HANG_SECONDS = 300.0
+CHECK_BUDGET = "5m"
+LEAST_TOLERANCE = 0.005
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -150,9 +152,73 @@ def compare(
 
 
 @app.command()
-def check() -> None:
-    """Did this change make a layer slower, larger or wrong?  (Not built yet.)"""
-    raise Mistake("check: not built yet; to compare two stored runs type  layerbench compare OLD.json NEW.json")
+def check(
+    against: Annotated[str, typer.Option(metavar="REF", help="The commit, branch or tag to check the working tree against.")],
+    suite: Suite = DEFAULT_SUITE,
+    expression: Words = "",
+    device: Devices = None,
+    dtype: Dtypes = None,
+    step: Steps = None,
+    sizes: Sizes = None,
+    threads: Annotated[int, typer.Option(metavar="N", help="CPU threads of torch; 0: torch's own choice.")] = 1,
+    budget: Annotated[str, typer.Option(metavar="TIME", help="When to stop looking: 90s, 5m.  A flag is still confirmed.")] = CHECK_BUDGET,
+    threshold: Annotated[str, typer.Option(metavar="PERCENT", help="A slow-down of so much must not be missed.")] = "5%",
+    tolerance: Annotated[
+        str,
+        typer.Option(metavar="PERCENT", help="A slow-down up to this is no failure.  Default: a tenth of the threshold."),
+    ] = "",
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 3 where a benchmark stays inconclusive.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Measure unchanged layers too.")] = False,
+    isolate: Annotated[bool, typer.Option("--isolate", help="A process for each side.  By itself where they cannot share one.")] = False,
+    allow_missing: Annotated[bool, typer.Option("--allow-missing", help="A benchmark that only REF has is no failure.")] = False,
+    allow_different: Annotated[
+        bool, typer.Option("--allow-different", help="A reference that computes something else than at REF is no failure.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole result as JSON.")] = False,
+    hang_limit: Annotated[float, typer.Option(metavar="SECONDS", help="As for run.", show_default=True)] = DEFAULT_HANG_SECONDS,
+    out: Out = Path(),
+) -> None:
+    """Did the working tree, against REF, make any layer slower, larger or wrong?
+
+    Exit codes: 0 no, 1 yes, 2 usage, 3 inconclusive under --strict, 4 an unreliable machine or nothing to compare.
+    """
+    from . import budget as durations
+    from . import commands
+    from .check.command import Order
+    from .plan import Selection
+
+    chosen = Selection(expression, tuple(device or ()), tuple(dtype or ()), tuple(step or ()), _sizes(sizes or []))
+    slow = _share("--threshold", threshold)
+    if tolerance and not _share("--tolerance", tolerance) < slow:
+        raise Mistake(f"--tolerance {tolerance}: it must be below the threshold, which is {threshold}")
+    order = Order(
+        against=against,
+        suite=suite,
+        selection=chosen,
+        threads=threads,
+        budget_seconds=durations.parse(budget),
+        threshold=slow,
+        tolerance=_share("--tolerance", tolerance) if tolerance else max(LEAST_TOLERANCE, slow / 10),
+        strict=strict,
+        everything=everything,
+        isolate=isolate,
+        allow_missing=allow_missing,
+        allow_different=allow_different,
+        hang_seconds=hang_limit,
+        command="layerbench " + shlex.join(sys.argv[1:]),
+    )
+    raise typer.Exit(commands.check_suite(order, as_json, out))
+
+
+def _share(option: str, text: str) -> float:
+    """`5%` or `5` -> 0.05.  Raises Mistake."""
+    try:
+        share = float(text.strip().removesuffix("%")) / 100
+    except ValueError:
+        share = 0.0
+    if not 0.001 <= share <= 100:
+        raise Mistake(f"{option} {text}: give a percentage from 0.1% to 10000%, as {option} 5%")
+    return share
 
 
 def _nothing_else(context: typer.Context) -> None:

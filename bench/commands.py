@@ -1,5 +1,6 @@
 """What each command does, from plain arguments to an exit code.  Parsing is cli's; measuring is run's; words and tables are terminal's."""
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,20 +8,26 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+import msgspec
 from rich.console import Console
 
 from . import compare, explain, frame, job, journal, plan, store, terminal
 from .budget import LONGEST
+from .check import annotations, screen
+from .check import command as check_command
+from .check import files as check_files
+from .check.command import Order as CheckOrder
+from .check.record import exit_code as exit_code_of_check
 from .job import Job
 from .journal import Begun, Order
 from .plan import Selection, Task
-from .protocol import Described
+from .protocol import Describe, Described
 from .record import SCHEMA, Failed, Run
 from .remote import HANG_SECONDS, Worker, workers
 
 
 def list_layers(suite: str) -> None:
-    worker = Worker(suite, 0, {})
+    worker = Worker(Describe(suite, 0), {})
     try:
         terminal.print_layers(_console(), worker.describe().layers)
     finally:
@@ -89,10 +96,13 @@ def exit_code(run: Run) -> int:
 
 
 def write_reports(files: Sequence[Path], out: Path) -> None:
-    """A page per run file; the newest of results/ where none is named."""
+    """A page per run file, or file of a check; the newest run of results/ where none is named."""
     from . import report
 
     for file in files or [store.newest(out / "results")]:
+        if file.name.endswith(store.CHECK_SUFFIX):
+            print(check_files.write(check_files.read(file), out)["page"])
+            continue
         run = store.read(file)
         print(store.guarded(partial(report.write, run, out / "reports" / run.name / "index.html"), out))
 
@@ -102,7 +112,7 @@ def explain_point(
 ) -> int:
     """Print what two variants of a point do differently: from a run file, or measured now where none is given.  Returns the exit code."""
     if file is None:
-        worker = Worker(suite, threads, {})
+        worker = Worker(Describe(suite, threads), {})
         try:
             described = worker.describe()
         finally:
@@ -119,6 +129,27 @@ def explain_point(
     point = explain.choose(explain.tasks(stored), layer, chosen)
     terminal.print_explanation(_console(), explain.explain(stored, point, names))
     return code
+
+
+def check_suite(order: CheckOrder, as_json: bool, out: Path) -> int:
+    """Check the working tree against a commit, print the verdict and write its files.  Returns the exit code."""
+    try:
+        with terminal.telling(Console(stderr=True)) as say:
+            found = check_command.check(order, say)
+    except KeyboardInterrupt:
+        print("layerbench: interrupted before there was a verdict; nothing was written", file=sys.stderr)
+        return 130
+    paths = check_files.write(found, out)
+    check_files.add_to_summary(found)
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        print(*annotations.lines(found), sep="\n", file=sys.stderr if as_json else sys.stdout)
+    if as_json:
+        print(msgspec.json.encode(found).decode())
+        return exit_code_of_check(found)
+    screen.print_check(_console(), found)
+    for what, path in paths.items():
+        print(f"{what + ':':<9}{path}")
+    return exit_code_of_check(found)
 
 
 def compare_runs(old: Path, new: Path, out: Path) -> int:

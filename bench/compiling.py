@@ -3,14 +3,14 @@
 import contextlib
 import os
 import shutil
+import sys
 import sysconfig
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
-from torch._dynamo.utils import counters
-from torch._inductor.utils import fresh_cache
 
 from . import make
 from .declare import Layer
@@ -34,8 +34,9 @@ def missing_compiler() -> str:
 
 def forget() -> None:
     """Drop what earlier layers compiled, so that their guards and recompilation limits cannot reach this one."""
-    torch._dynamo.reset()
-    counters.clear()
+    if _loaded():
+        torch._dynamo.reset()
+        _counters().clear()
 
 
 def start_compiler(folder: str) -> None:
@@ -60,13 +61,15 @@ def _compile_something() -> None:
     torch.compile(module)(torch.ones(2, 2)).sum().backward()
 
 
-def compile_cold(subject: Subject, differentiable: bool) -> Compiled:
-    """Compile the subject's module and put it in place: one forward and one backward with empty caches.
+def compile_cold(subject: Subject, differentiable: bool, cold: bool = True) -> Compiled:
+    """Compile the subject's module and put it in place: one forward and one backward with empty caches, unless not `cold`.
 
     Raises CompiledNothing where torch.compile fell back to eager for all of it.
     """
-    graphs, breaks = _graphs(), dict(counters["graph_break"])
-    with fresh_cache():
+    from torch._inductor.utils import fresh_cache
+
+    graphs, breaks = _graphs(), dict(_counters()["graph_break"])
+    with fresh_cache() if cold else contextlib.nullcontext():
         start = time.perf_counter()
         subject.compiled = torch.compile(subject.module)
         output = subject.forward()
@@ -74,7 +77,7 @@ def compile_cold(subject: Subject, differentiable: bool) -> Compiled:
             subject.backward(output)
         seconds = time.perf_counter() - start
     subject.clear_gradients()
-    reasons = tuple(_in_short(reason) for reason, count in counters["graph_break"].items() if count > breaks.get(reason, 0))
+    reasons = tuple(_in_short(reason) for reason, count in _counters()["graph_break"].items() if count > breaks.get(reason, 0))
     if _graphs() == graphs:
         why = f" ({'; '.join(reasons)})" if reasons else ""
         raise CompiledNothing(f"torch.compile compiled nothing and fell back to eager{why}; a ratio would compare eager with eager")
@@ -106,8 +109,20 @@ def over_sweep(layer: Layer, variant: str) -> SweepGraphs | None:
     return SweepGraphs(dimension, tuple(size[dimension] for size in sizes), graphs) if graphs else None
 
 
+def _loaded() -> bool:
+    """Nothing was compiled before dynamo was imported, which takes as long as torch itself: so we import it only to compile."""
+    return "torch._dynamo.utils" in sys.modules
+
+
+def _counters() -> Any:
+    """Dynamo's own: counter -> what was counted -> how often."""
+    from torch._dynamo.utils import counters
+
+    return counters
+
+
 def _graphs() -> int:
-    return int(counters["stats"]["unique_graphs"])
+    return int(_counters()["stats"]["unique_graphs"]) if _loaded() else 0
 
 
 def graphs_so_far() -> int:

@@ -45,7 +45,7 @@ def measure(
     blocks = {}
     for name, call in calls.items():
         enter(name)
-        blocks[name] = _block(call, clock)
+        blocks[name] = block(call, clock)
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     order: dict[str, list[int]] = {name: [] for name in calls}
     taken, stopped, look, last = 0, "", FIRST_LOOK, 0
@@ -89,7 +89,7 @@ def _precise(seconds: Mapping[str, list[float]], reference: str, precision: floa
     return bool(others) and all(stats.speedup(seconds[reference], seconds[name]).half_width <= precision for name in others)
 
 
-def _block(call: Call, clock: Clock) -> int:
+def block(call: Call, clock: Clock) -> int:
     """Calls that take about BLOCK_SECONDS, found by doubling."""
     calls = 1
     while True:

@@ -30,20 +30,31 @@ class Declared:
     facts: LayerFacts
 
 
-def mount(suite: str) -> list[Declared]:
-    """The layers of a suite: a folder, one file, or the installed default.  Raises Mistake where a file does not import."""
+def mount(suite: str, broken: dict[Path, str] | None = None) -> list[Declared]:
+    """The layers of a suite: a folder, one file, or the installed default.
+
+    Raises Mistake where a file does not import, or where there is no layer at all.  With `broken` given, a file that does not import is
+    put there with its reason, and the others are mounted.
+    """
     path = locate(suite)
     files = [path] if path.is_file() else sorted(file for file in path.glob("*.py") if not file.name.startswith("_"))
     package = _package(path if path.is_dir() else path.parent)
     found: dict[str, Declared] = {}
     for file in files:
-        for layer in _layers(_load(package, file), file):
+        try:
+            module = _load(package, file)
+        except Mistake as mistake:
+            if broken is None:
+                raise
+            broken[file] = str(mistake)
+            continue
+        for layer in _layers(module, file):
             declared = Declared(layer, _facts(layer, file))
             if (other := found.get(layer.name)) and other.layer is not layer:
                 raise Mistake(f"{_shown(file)}: layer {layer.name!r} is also in {other.facts.file}; give one of them another name")
             if not other or declared.facts.line > other.facts.line == 1:  # a file that only imports the layer does not declare it
                 found[layer.name] = declared
-    if not found:
+    if not found and not broken:
         raise Mistake(f'{_shown(path)}: no Layer found; write at module level for example  softmax = Layer("softmax", ...)')
     return list(found.values())
 

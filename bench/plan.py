@@ -58,8 +58,11 @@ def sizes(layer: LayerFacts, override: Mapping[str, tuple[int, ...]]) -> list[di
     return [dict(zip(dimensions, reversed(values), strict=True)) for values in combinations]
 
 
-def select(tasks: Sequence[Task], expression: str) -> list[Task]:
-    """The tasks and variants that a -k expression names; the reference always comes along, since ratios are taken against it."""
+def select(tasks: Sequence[Task], expression: str, with_reference: bool = True) -> list[Task]:
+    """The tasks and variants that a -k expression names.
+
+    The reference comes along, since ratios are taken against it, unless the caller takes none.
+    """
     if not expression.strip():
         return list(tasks)
     matches = _parse(expression)
@@ -71,7 +74,7 @@ def select(tasks: Sequence[Task], expression: str) -> list[Task]:
     for task in tasks:
         hit = [variant for variant in task.variants if matches(f"{task.point.id}-{variant}")]
         if hit:
-            selected.append(Task(task.point, tuple(v for v in task.variants if v in hit or v == task.variants[0])))
+            selected.append(Task(task.point, tuple(v for v in task.variants if v in hit or (with_reference and v == task.variants[0]))))
     if not selected:
         raise Mistake(f"-k {expression!r} matches no point; `layerbench run --dry-run` lists them")
     return selected

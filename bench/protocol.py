@@ -13,6 +13,7 @@ from typing import IO, NamedTuple
 import msgspec
 from msgspec import Struct
 
+from .check import messages as check
 from .record import Environment, LayerFacts, Point, Record, Roof
 
 
@@ -79,8 +80,9 @@ class Broken(Struct, frozen=True, tag=True):
     traceback: str
 
 
-Request = Describe | FindRoof | Measure | Prove
-Answer = Described | FoundRoof | Finished | Refused | Broken
+First = Describe | check.DescribeSides  # what a worker is told before all else
+Request = Describe | FindRoof | Measure | Prove | check.Request
+Answer = Described | FoundRoof | Finished | Refused | Broken | check.Answer
 
 
 def send(connection: Connection, message: Request | Answer) -> None:

@@ -14,7 +14,7 @@ from socket import socketpair
 
 from .lessons import DIED, HUNG
 from .mistake import Mistake
-from .protocol import Answer, Broken, Describe, Described, Place, Refused, Request, receive_answer, send
+from .protocol import Answer, Broken, Describe, Described, First, Place, Refused, Request, receive_answer, send
 
 INTERPRETER = {"TRITON_INTERPRET": "1"}  # must be set before triton is imported, hence a process of its own
 HANG_SECONDS = 300.0  # a stage of a variant that does not move for so long is taken to hang, unless --hang-limit says otherwise
@@ -33,8 +33,9 @@ class WorkerDied(Exception):
 class Worker:
     """A worker process.  It is started at its first request, and started again after a death."""
 
-    def __init__(self, suite: str, threads: int, environment: Mapping[str, str], hang_seconds: float = HANG_SECONDS) -> None:
-        self._describe = Describe(suite, threads)
+    def __init__(self, first: First, environment: Mapping[str, str], hang_seconds: float = HANG_SECONDS) -> None:
+        """first: what every new process is asked before all else, so that it knows its suite."""
+        self._first = first
         self._environment = {**os.environ, "KINETO_LOG_LEVEL": "6", **environment}
         self.hang_seconds = hang_seconds
         self.on_wait: Callable[[str, str], None] = lambda stage, variant: None  # called while it works, with where it is
@@ -46,20 +47,38 @@ class Worker:
 
     def describe(self) -> Described:
         """The suite's layers and this machine.  Raises Mistake where the suite cannot be mounted."""
-        self.close()
-        try:
-            answer = self._start()
-        except WorkerDied as death:
-            raise Mistake(
-                f"--suite {self._describe.suite}: importing it ended the process: {death.reason}; mend it, or name another --suite"
-            ) from death
+        answer = self.restart()
         assert isinstance(answer, Described)
         return answer
+
+    def restart(self) -> Answer:
+        """A fresh process, and its answer to the first request.  Raises Mistake where the suite cannot be mounted."""
+        self.launch()
+        return self.greet()
+
+    def launch(self) -> None:
+        """Start a fresh process without waiting for it, so that several can start side by side; `greet` is next.
+
+        Not to be called in a thread that ends: the process would end with it.
+        """
+        self.close()
+        self._spawn()
+        with contextlib.suppress(ConnectionError):  # it is gone already, as greet will see
+            send(self._connection, self._first)
+
+    def greet(self) -> Answer:
+        """The answer to the first request of a process that was launched.  Raises Mistake where the suite cannot be mounted."""
+        try:
+            return self._receive()
+        except WorkerDied as death:
+            suites = self._first.suite if isinstance(self._first, Describe) else " and ".join(self._first.suites.values())
+            raise Mistake(f"--suite {suites}: importing it ended the process: {death.reason}; mend it, or name another --suite") from death
 
     def answer(self, request: Request) -> Answer:
         """Raises WorkerDied, after which the next request starts a new worker; Mistake for what the user can mend."""
         if self._process is None:
-            self._start()
+            self._spawn()
+            self._ask(self._first)
         return self._ask(request)
 
     def close(self) -> None:
@@ -80,7 +99,7 @@ class Worker:
         self._place.close()
         self._output.close()
 
-    def _start(self) -> Answer:
+    def _spawn(self) -> None:
         ours, theirs = socketpair()
         self._place, self._output = Place(), Output()
         numbers = (theirs.fileno(), self._place.descriptor, os.getpid())
@@ -96,13 +115,16 @@ class Worker:
         theirs.close()
         self._output.drain()
         self._connection = Connection(ours.detach())
-        return self._ask(self._describe)
 
     def _ask(self, request: Request) -> Answer:
-        self._waiting = True
         self._output.forget()
-        try:
+        with contextlib.suppress(ConnectionError):  # it is gone, as _receive will see
             send(self._connection, request)
+        return self._receive()
+
+    def _receive(self) -> Answer:
+        self._waiting = True
+        try:
             while not self._connection.poll(0.2):
                 where = self._place.read()
                 self.on_wait(where.stage, where.variant)
@@ -182,7 +204,7 @@ def _exit_in_words(code: int) -> str:
 @contextlib.contextmanager
 def workers(suite: str, threads: int, hang_seconds: float = HANG_SECONDS) -> Iterator[tuple[Worker, Worker]]:
     """The measuring worker and the proving one, both ended on the way out."""
-    worker, prover = Worker(suite, threads, {}, hang_seconds), Worker(suite, threads, INTERPRETER, hang_seconds)
+    worker, prover = (Worker(Describe(suite, threads), environment, hang_seconds) for environment in ({}, INTERPRETER))
     try:
         yield worker, prover
     finally:

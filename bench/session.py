@@ -9,7 +9,7 @@ from .cell import Cell
 from .clock import Clock, clock_for
 from .declare import Layer
 from .measure import Limit
-from .protocol import Answer, Describe, Described, FindRoof, Finished, FoundRoof, Measure, Prove
+from .protocol import Answer, Describe, Described, FindRoof, Finished, FoundRoof, Measure, Prove, Request
 from .prove import Enter, prove, under_interpreter
 from .record import Failed, Outcome, Point, Record, Roof, SweepGraphs, TensorError
 from .stages import Stages
@@ -36,7 +36,7 @@ class Session:
         if self._compiled:
             self._compiled.cleanup()
 
-    def answer(self, request: Describe | FindRoof | Measure | Prove) -> Answer:
+    def answer(self, request: Request) -> Answer:
         if isinstance(request, Describe):
             return self._describe(request)
         if isinstance(request, FindRoof):
@@ -47,6 +47,7 @@ class Session:
             outcomes = under_interpreter(self._layers[request.layer], request.variants, request.dtype, self._enter)
             point = Point(request.layer, {}, request.dtype, "cpu", "")
             return self._finished(point, outcomes)
+        assert isinstance(request, Measure)
         return self._measure(request)
 
     def _describe(self, request: Describe) -> Described:

@@ -18,6 +18,7 @@ from .mistake import Mistake
 from .record import SCHEMA, Measured, Record, Run
 
 KEY = "layerbench"
+CHECK_SUFFIX = ".check.json"  # of what `layerbench check` writes: no run file, though it lies beside them
 PYTEST_BENCHMARK = "5.3.1"  # whose format this is
 
 T = TypeVar("T")
@@ -25,10 +26,11 @@ T = TypeVar("T")
 
 def write(run: Run, path: Path) -> None:
     """Write a run file: to a new file beside it first, so that a crash leaves the old one or the new one.  Raises Mistake if it cannot."""
-    guarded(lambda: _write(json.dumps(_document(run), allow_nan=False), path), path.parent)
+    guarded(lambda: replace(json.dumps(_document(run), allow_nan=False), path), path.parent)
 
 
-def _write(text: str, path: Path) -> None:
+def replace(text: str, path: Path) -> None:
+    """Write a whole file in the place of what was there, in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     with partial.open("w", encoding="utf-8") as file:
@@ -80,7 +82,8 @@ def _benchmark_at(document: dict[str, Any], number: int) -> Any:
 
 def newest(folder: Path) -> Path:
     """The run file written last in a folder.  Raises Mistake where there is none."""
-    files = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime)
+    runs = (path for path in folder.glob("*.json") if not path.name.endswith(CHECK_SUFFIX))
+    files = sorted(runs, key=lambda path: path.stat().st_mtime)
     if not files:
         raise Mistake(f"no run file in {folder}/; type  layerbench run  first, or give the path of a run file")
     return files[-1]

@@ -1,6 +1,6 @@
 """What a run looks like in a terminal: progress while it goes on, then the verdict sentence and the win matrix.  Same words as the page."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import pandas as pd
@@ -62,6 +62,16 @@ def watching(console: Console, points: int) -> Iterator[Watch]:
     )
     with Progress(*columns, console=console, transient=True) as progress:
         yield Watch(progress, points)
+
+
+@contextmanager
+def telling(console: Console) -> Iterator[Callable[[str], None]]:
+    """What is being done now, on one line of a terminal; nothing at all elsewhere."""
+    if not console.is_terminal:
+        yield lambda words: None
+        return
+    with console.status("") as status:
+        yield lambda words: status.update(escape(words))
 
 
 def print_run(console: Console, run: Run, table: pd.DataFrame) -> None:

@@ -1,32 +1,40 @@
-"""The worker process: a Session behind a socket.  Its own faults go back as messages; what kills it, the parent sees and records.
+"""The worker process: the session of a run, or of a regression check, behind a socket.
 
+Its own faults go back as messages; what kills it, the parent sees and records.
 Run by the parent as  python -m layerbench.bench.worker SOCKET PLACE PARENT, two descriptors and its process id; not meant to be typed.
 """
 
 import contextlib
+import os
 import sys
 import traceback
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import limits
+from .check.messages import DescribeSides
 from .mistake import Mistake
-from .protocol import Broken, Place, Refused, receive_request, send
+from .protocol import Answer, Broken, Place, Refused, Request, receive_request, send
+
+if TYPE_CHECKING:
+    from .check.session import Sides
+    from .session import Session
 
 
 def serve(connection: Connection, place: Place) -> None:
     """Answer requests until the parent closes its end."""
-    from .session import Session
-
-    session = Session(place.write)
+    session: Session | Sides | None = None
     while True:
         try:
             request = receive_request(connection)
         except EOFError:
-            session.close()
+            if session:
+                session.close()
             return
         try:
-            answer = session.answer(request)
+            session = session or _session(request, place)
+            answer: Answer = session.answer(request)
         except Mistake as mistake:
             answer = Refused(str(mistake))
         except Exception:  # noqa: BLE001  a fault of ours must reach the parent as words, not as a vanished process
@@ -34,6 +42,13 @@ def serve(connection: Connection, place: Place) -> None:
             answer = Broken(where.stage, where.variant, traceback.format_exc())
         place.write("idle")
         send(connection, answer)
+
+
+def _session(first: Request, place: Place) -> "Session | Sides":
+    from .check.session import Sides
+    from .session import Session
+
+    return Sides(place.write) if isinstance(first, DescribeSides) else Session(place.write)
 
 
 def main() -> None:
@@ -46,6 +61,9 @@ def main() -> None:
     sys.path.append(str(Path.cwd()))  # the user's own packages are found, after everything that is installed
     with contextlib.suppress(BrokenPipeError):  # the parent has gone: nobody is left to tell
         serve(Connection(socket), Place(place))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # nothing is left to do, and to take torch apart takes a second
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def install(monkeypatch: pytest.MonkeyPatch, folder: Path, cost: Cost = same_cos
     monkeypatch.chdir(folder)
     monkeypatch.setattr(tempfile, "tempdir", str(folder))  # locks of its own: a run beside the tests is not theirs to note
     monkeypatch.setattr(commands, "workers", workers)
-    monkeypatch.setattr(commands, "Worker", lambda suite, threads, environment: InProcess(suite, threads, cost))
+    monkeypatch.setattr(commands, "Worker", lambda first, environment: InProcess(first.suite, first.threads, cost))
 
 
 def layerbench(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:

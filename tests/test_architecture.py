@@ -17,6 +17,7 @@ MEASURE_SIDE = {
     for name in (
         *("cell", "clock", "compiling", "environment", "fault", "interpreter", "kineto", "leak", "make", "measure", "memory"),
         *("profile", "prove", "pytest_face", "roofs", "session", "state", "turns", "verify", "work", "worker"),
+        *("check.pair", "check.references", "check.session", "check.timing"),
     )
 }
 

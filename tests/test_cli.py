@@ -116,7 +116,7 @@ def test_a_results_folder_that_cannot_be_written_is_told_before_anything_is_meas
 def test_a_results_folder_that_vanishes_under_way_loses_nothing(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(store, "_write", lambda text, path: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(store, "replace", lambda text, path: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     assert inprocess.layerbench(monkeypatch, "run", "--suite", "mine.py", "--step", "forward") == 2
     told = capsys.readouterr().err
     assert "No space left on device" in told

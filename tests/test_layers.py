@@ -7,7 +7,7 @@ import pytest
 from layerbench.bench import compiling, environment, interpreter, mount
 from layerbench.bench.cell import Cell
 from layerbench.bench.plan import sizes
-from layerbench.bench.protocol import Finished, Prove
+from layerbench.bench.protocol import Describe, Finished, Prove
 from layerbench.bench.prove import prove
 from layerbench.bench.record import Checked, Failed, Point
 from layerbench.bench.remote import INTERPRETER, Worker
@@ -38,7 +38,7 @@ def test_variants_agree_at_odd_sizes(layer: str, variant: str, dtype: str) -> No
 
 @pytest.fixture(scope="module")
 def prover() -> Iterator[Worker]:
-    worker = Worker(mount.DEFAULT, 0, INTERPRETER)
+    worker = Worker(Describe(mount.DEFAULT, 0), INTERPRETER)
     yield worker
     worker.close()
 

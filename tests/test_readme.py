@@ -70,7 +70,7 @@ def test_every_session_exists() -> None:
     noxfile = (ROOT / "noxfile.py").read_text(encoding="utf-8")
     functions = re.findall(r"^@nox\.session\((.*)\)\ndef (\w+)", noxfile, re.MULTILINE)
     sessions = {re.sub(r'.*name="([^"]+)".*', r"\1", options) if "name=" in options else function for options, function in functions}
-    assert sessions == {"bench", "bench-cpu", "bench-gpu", "report", "tests", "lint", "validate"}
+    assert sessions == {"bench", "bench-cpu", "bench-gpu", "report", "tests", "lint", "validate", "regression-check"}
     assert {words[2] for words in commands() if words[:2] == ["nox", "-s"]} <= sessions
 
 
@@ -81,8 +81,9 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_the_constants_of_the_method_are_those_of_the_code() -> None:
-    rows = re.findall(r"^\| `(\w+)\.([A-Z_]+)` \| ([\d.^-]+) ", (ROOT / "docs" / "measuring.md").read_text(encoding="utf-8"), re.MULTILINE)
-    assert len(rows) >= 10
+    pages = "".join((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("measuring.md", "checking.md"))
+    rows = re.findall(r"^\| `([\w.]+)\.([A-Z_]+)` \| ([\d.^-]+) ", pages, re.MULTILINE)
+    assert len(rows) >= 25
     for module, name, value in rows:
         base, _, exponent = value.partition("^")
         assert getattr(importlib.import_module(f"layerbench.bench.{module}"), name) == float(base) ** float(exponent or 1), (

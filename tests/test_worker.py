@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from layerbench.bench.mistake import Mistake
-from layerbench.bench.protocol import Finished, Measure, Prove
+from layerbench.bench.protocol import Describe, Finished, Measure, Prove
 from layerbench.bench.record import Measured, Point, Skipped
 from layerbench.bench.remote import INTERPRETER, Worker, WorkerDied
 
@@ -49,7 +49,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_deaths_and_hangs_are_told_with_stage_and_variant_and_a_new_worker_goes_on(suite: str) -> None:
-    worker = Worker(suite, 1, {}, hang_seconds=2.0)
+    worker = Worker(Describe(suite, 1), {}, hang_seconds=2.0)
     try:
         with pytest.raises(WorkerDied) as death:
             worker.answer(Measure(POINT, ("stock", "segfault"), 0.1, ""))
@@ -71,7 +71,7 @@ def test_deaths_and_hangs_are_told_with_stage_and_variant_and_a_new_worker_goes_
 
 
 def test_closing_leaves_no_process_behind(suite: str) -> None:
-    worker = Worker(suite, 1, {})
+    worker = Worker(Describe(suite, 1), {})
     worker.describe()
     process = worker._process
     assert process is not None
@@ -83,7 +83,7 @@ def test_closing_leaves_no_process_behind(suite: str) -> None:
 
 def test_a_gpu_variant_without_a_triton_kernel_is_not_called_proved(suite: str) -> None:
     pytest.importorskip("triton", reason="triton is not installed")
-    worker = Worker(suite, 1, INTERPRETER)
+    worker = Worker(Describe(suite, 1), INTERPRETER)
     try:
         answer = worker.answer(Prove("relu", "float32", ("nokernel",)))
     finally:
@@ -98,13 +98,13 @@ def test_a_suite_that_kills_the_process_at_import_is_one_sentence(tmp_path: Path
     with pytest.raises(
         Mistake, match=r"importing it ended the process: the worker process died: exit code 3; mend it, or name another --suite$"
     ):
-        Worker(str(tmp_path / "dead.py"), 1, {}).describe()
+        Worker(Describe(str(tmp_path / "dead.py"), 1), {}).describe()
 
 
 def test_a_fault_of_ours_is_a_death_with_its_traceback_and_the_next_request_is_answered(
     suite: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    worker = Worker(suite, 1, {})
+    worker = Worker(Describe(suite, 1), {})
     try:
         with pytest.raises(WorkerDied) as death:
             worker.answer(Measure(POINT, ("stock", "not declared"), 0.1, ""))

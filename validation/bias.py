@@ -35,9 +35,10 @@ def main() -> None:
         ours, bare = (statistics.median(each[key] for each in trials) for key in ("ours", "timeit"))
         rows.append([name, f"{1e9 * bare:.0f} ns", f"{1e9 * ours:.0f} ns", f"{1e9 * (ours - bare):+.0f} ns"])
     text = [
-        "timeit runs the statement inline; layerbench calls a Python function for every step, and that call is the difference. It is the",
-        "same for every variant, so it pulls the ratio of very short operations towards 1 and leaves the others alone. Both hold the result",
-        "until the next one is there; timeit with the bare statement, which drops it at once, takes some 200 ns more for the view.",
+        "timeit runs the statement inline; layerbench calls a Python function for every step, and that call is the difference. It is",
+        "the same for every variant, so it pulls the ratio of very short operations towards 1 and leaves the others alone. Both hold",
+        "the result until the next one is there; timeit with the bare statement, which drops it at once, takes some 200 ns more for",
+        "the view.",
     ]
     study.publish("bias", "Bias on very short operations", ["operation", "timeit", "layerbench", "difference"], rows, text, chosen)
 

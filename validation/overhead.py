@@ -37,9 +37,10 @@ def main() -> None:
     calls = sum(stages.get(stage, 0.0) for stage in CALLS)
     rows.append([f"{' + '.join(CALLS)}", f"{calls:.1f} s", f"{calls / whole:.1%}", f"{calls / rest:.1%}"])
     rows.append(["inside the clock", f"{found['inside']:.1f} s", f"{found['inside'] / whole:.1%}", f"{found['inside'] / rest:.1%}"])
+    what = f"`layerbench run --device cpu --budget {found['budget']}`: {found['points']} points in {whole:.0f} s."
     text = [
-        f"`layerbench run --device cpu --budget {found['budget']}`: {found['points']} points in {whole:.0f} s. The stage `time` holds the timed",
-        "blocks, the untimed call before each, and for a backward the forward before every call; the clock runs in a part of it only.",
+        f"{what} The stage `time` holds the timed blocks, the untimed call before each, and for",
+        "a backward the forward before every call; the clock runs in a part of it only.",
     ]
     study.publish("overhead", "Where the time of a run goes", ["stage", "seconds", "share", "without compiling"], rows, text, chosen)
 

@@ -57,8 +57,8 @@ def main() -> None:
         sizes = [f"{each[what] / 1e6:.2f} MB" for what in ("file", "page")]
         rows.append([str(each["points"]), f"{each['seconds']:.1f} s", f"{each['seconds'] / each['points']:.2f} s", *memory, *sizes])
     text = [
-        "A small layer of two variants and the second copy of the reference, forward only; every point is timed for the shortest time, 0.4 s,",
-        "or until it is precise. Memory is the most that the planning process and the measuring one held (resident set).",
+        "A small layer of two variants and the second copy of the reference, forward only; every point is timed for the shortest time,",
+        "0.4 s, or until it is precise. Memory is the most that the planning process and the measuring one held (resident set).",
     ]
     columns = ["points", "wall time", "per point", "parent", "worker", "run file", "page"]
     study.publish("scaling", "A run of many points", columns, rows, text, chosen)

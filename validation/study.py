@@ -4,6 +4,7 @@ import argparse
 import json
 import platform
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 class Options:
     quick: bool
     fresh: bool
+    minutes: float
 
 
 def options() -> Options:
@@ -29,14 +31,20 @@ def options() -> Options:
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="few trials; writes no table")
     parser.add_argument("--fresh", action="store_true", help="forget the trials of an earlier start")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no trial after so long; what is done is shown")
     return Options(**vars(parser.parse_args()))
 
 
 def trials(
-    name: str, todo: Sequence[dict[str, Any]], measure: Callable[[dict[str, Any]], dict[str, Any]], chosen: Options
+    name: str, todo: Sequence[dict[str, Any]], measure: Callable[[dict[str, Any]], dict[str, Any]], chosen: Options, kept: bool = False
 ) -> list[dict[str, Any]]:
-    """Measure every trial that the log does not have yet; all of them with their results, in the order of `todo`."""
-    log = ROOT / "results" / "validation" / f"{name}{'-quick' if chosen.quick else ''}.jsonl"
+    """Measure every trial that the log does not have yet; those that are done with their results, in the order of `todo`.
+
+    kept: the log is one that git tracks.
+    """
+    folder = ROOT / "validation" / "logs" if kept and not chosen.quick else ROOT / "results" / "validation"
+    log = folder / f"{name}{'-quick' if chosen.quick else ''}.jsonl"
+    end = time.monotonic() + 60 * chosen.minutes
     log.parent.mkdir(parents=True, exist_ok=True)
     if chosen.fresh or chosen.quick:
         log.unlink(missing_ok=True)
@@ -44,11 +52,11 @@ def trials(
     with log.open("a", encoding="utf-8") as file:
         for trial in todo:
             key = json.dumps(trial)
-            if key not in done:
+            if key not in done and time.monotonic() < end:
                 done[key] = {"trial": trial, "result": measure(trial)}
                 file.write(json.dumps(done[key]) + "\n")
                 file.flush()
-    return [entry["trial"] | entry["result"] for entry in (done[json.dumps(trial)] for trial in todo)]
+    return [entry["trial"] | entry["result"] for entry in (done[key] for key in map(json.dumps, todo) if key in done)]
 
 
 def _read(log: Path) -> Iterator[dict[str, Any]]:

@@ -1,0 +1,178 @@
+"""`layerbench check`: from what was asked for to a `Check`, and its files.  It knows the order of things; each is done elsewhere."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from msgspec import structs
+
+from .. import mount
+from ..plan import Selection
+from ..record import LayerFacts
+from . import closure, examining, plan, rounds, tree, verdicts
+from .closure import Closure
+from .hands import Hands
+from .opening import Opened, Trees, opened
+from .plan import Benchmark, Plan
+from .record import SCHEMA, Check, Row, Side
+from .rounds import Track
+from .sequential import Rule
+from .verdicts import Timed
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the user asked for."""
+
+    against: str
+    suite: str
+    selection: Selection
+    threads: int
+    budget_seconds: float
+    threshold: float
+    tolerance: float
+    strict: bool
+    everything: bool
+    isolate: bool
+    allow_missing: bool
+    allow_different: bool
+    hang_seconds: float
+    command: str
+
+
+def check(order: Order, say: Say) -> Check:
+    """Check the working tree against a commit.  Raises Mistake.  say(what): what is being done now."""
+    begun, started = time.monotonic(), datetime.now(UTC)
+    head = mount.locate(order.suite)
+    root = tree.repository(head)
+    commit = tree.resolve(root, order.against)
+    sides = (Side(order.against, commit, False), Side("working tree", tree.head_commit(root), tree.dirty(root)))
+    with tree.checked_out(root, commit) as worktree:
+        trees = Trees(root, worktree, head, tree.base_path(root, worktree, head, commit))
+        sources = _sources(trees)
+        cache = worktree / ".layerbench-cache"  # shared by all workers: a fresh process need not compile all anew; gone with the worktree
+        variables = {"TORCHINDUCTOR_CACHE_DIR": str(cache)}
+        say("importing both sides")
+        with opened(trees, order.threads, _apart(order, sources), variables, order.hang_seconds) as ready:
+            chosen = _plan(order, trees, ready, sources)
+            rows, control, alarm = _measure(order, chosen, ready.hands, begun + order.budget_seconds, say)
+            rows += examining.proved(chosen.proved, str(head), order.threads, say)
+            notes = _notes(ready, worktree)
+    return Check(
+        schema=SCHEMA,
+        name=started.strftime("%Y%m%d-%H%M%S"),
+        started=started.isoformat(timespec="seconds"),
+        seconds=round(time.monotonic() - begun, 3),
+        command=order.command,
+        suite=order.suite,
+        base=sides[0],
+        head=sides[1],
+        threshold=order.threshold,
+        tolerance=order.tolerance,
+        strict=order.strict,
+        isolated=ready.isolated,
+        environment=ready.environment,
+        rows=tuple(rows),
+        control=tuple(control),
+        unreliable=alarm,
+        notes=notes,
+    )
+
+
+# --- what changed --------------------------------------------------------------------------------------------------------------------
+
+
+def _sources(trees: Trees) -> dict[str, dict[str, Closure]]:
+    """Side -> layer file, as a path -> what its code consists of."""
+    found = {}
+    for side, suite, root in (("head", trees.head, trees.root), ("base", trees.base, trees.worktree)):
+        files = [] if suite is None else [suite] if suite.is_file() else sorted(suite.glob("[!_]*.py"))
+        found[side] = {str(file): each for file, each in closure.closures(root, files, trees.root).items()}
+    return found
+
+
+def _apart(order: Order, sources: Mapping[str, Mapping[str, Closure]]) -> str:
+    """Why the sides must not share a process, as far as the sources tell.  Code that both have is not timed, so it may do as it likes."""
+    if order.isolate:
+        return "--isolate"
+    digests = [{each.digest for each in sources[side].values()} for side in ("base", "head")]
+    shared = set() if order.everything else digests[0] & digests[1]
+    for side in ("head", "base"):
+        for file, each in sources[side].items():
+            if each.digest not in shared and each.absolute:
+                return f"{Path(file).name} imports {each.absolute[0]} by its plain name, of which a process has but one"
+            if each.digest not in shared and each.everything:
+                return f"what the code reaches cannot be told: {each.everything}"
+    return ""
+
+
+def _plan(order: Order, trees: Trees, ready: Opened, sources: Mapping[str, Mapping[str, Closure]]) -> Plan:
+    files = {side: {layer.name: _absolute(layer) for layer in ready.layers[side]} for side in ("base", "head")}
+    roots = {"base": trees.worktree, "head": trees.root}
+    places = {name: str(file.relative_to(roots[side])) for side in files for name, file in files[side].items()}
+    changed = {
+        name
+        for name, file in files["head"].items()
+        if order.everything
+        or name not in files["base"]
+        or closure.changed(sources["base"][str(files["base"][name])], sources["head"][str(file)])
+    }
+    head, base = ready.layers["head"], ready.layers["base"]
+    chosen = plan.pair(head, base, ready.environment.devices, order.selection, places, changed, order.allow_missing)
+    return replace(chosen, settled=tuple(_torn(row, ready) for row in chosen.settled))
+
+
+def _torn(row: Row, ready: Opened) -> Row:
+    """A layer that only one side has may be in a file that does not import on the other."""
+    if row.verdict == "missing" and (why := ready.broken["head"].get(row.file)):
+        return structs.replace(row, verdict="wrong", reason=f"at the head, {why}")
+    if row.verdict == "new" and (why := ready.broken["base"].get(row.file)):
+        return structs.replace(row, reason=f"at the base, {why}")
+    return row
+
+
+def _absolute(layer: LayerFacts) -> Path:
+    return (Path.cwd() / layer.file).resolve()
+
+
+def _notes(ready: Opened, worktree: Path) -> tuple[str, ...]:
+    torn = [f"{side}: {why}" for side in ("head", "base") for why in ready.broken[side].values()]
+    return tuple(note for note in (tree.submodule_note(worktree), *torn) if note)
+
+
+# --- measuring -----------------------------------------------------------------------------------------------------------------------
+
+
+def _measure(order: Order, chosen: Plan, hands: Hands, deadline: float, say: Say) -> tuple[list[Row], list[Row], str]:
+    """Rows of the benchmarks, rows of the control, and the control's alarm."""
+    facts = examining.facts(chosen.measured, hands, say)
+    different = {} if order.allow_different else examining.differences(chosen.measured, hands, say)
+    early = {
+        each.id: verdicts.before_timing(each, *facts[each.id], different.get(examining.kind(each.point), "")) for each in chosen.measured
+    }
+    timing = [each for each in chosen.measured if early[each.id] is None]
+    timed = _time(timing, chosen.control, hands, Rule(order.threshold, order.tolerance, max(1, len(timing))), deadline, say)
+    rows = [early[each.id] or verdicts.timed_row(each, *facts[each.id], timed) for each in chosen.measured]
+    alarm = verdicts.unreliable(timed)
+    rows = [verdicts.without_time(row) for row in rows] if alarm else rows
+    return rows + list(chosen.settled), [verdicts.control_row(each, timed) for each in chosen.control], alarm
+
+
+def _time(benchmarks: Sequence[Benchmark], control: Sequence[Benchmark], hands: Hands, rule: Rule, deadline: float, say: Say) -> Timed:
+    """The search, then the confirmation of what it flagged, which may go beyond the budget: a flag is not left standing."""
+    tracks = [Track(each.point, each.variant) for each in benchmarks]
+    again = [Track(each.point, each.variant, control=True) for each in control]
+    say(f"timing {len(tracks)} benchmarks")
+    found = rounds.search(
+        tracks, again, hands, rule, lambda: time.monotonic() < deadline, lambda left: say(f"timing: {left} of {len(tracks)} open")
+    )
+    flagged = [track for track, verdict in found.decided.items() if verdict == "slower"]
+    flagged = [] if found.alarms else flagged
+    if flagged:
+        say(f"confirming {len(flagged)} in fresh processes")
+    confirmation, sure = rounds.confirm(flagged, hands, rule, found.spread)
+    return Timed(found, confirmation, frozenset(sure), rule)

@@ -1,0 +1,96 @@
+"""What is known of the benchmarks before anything is timed: are they right, what do they hold, is the reference still the same layer?"""
+
+from collections.abc import Callable, Sequence
+
+from ..protocol import Describe, Finished, Prove
+from ..record import Checked, Failed, Outcome, Point
+from ..remote import INTERPRETER, Worker, WorkerDied
+from . import same
+from .hands import Fault, Hands
+from .messages import Examine, Sketched, SketchReference
+from .plan import Benchmark
+from .record import Row
+from .verdicts import Known
+
+Say = Callable[[str], None]
+
+
+def facts(benchmarks: Sequence[Benchmark], hands: Hands, say: Say) -> dict[str, tuple[Known | Fault, Known | Fault]]:
+    """Benchmark -> what is known of base and of head.  The steps of one cell share it."""
+    cells: dict[str, dict[str, Benchmark]] = {}
+    for each in benchmarks:
+        cells.setdefault(each.point.cell, {}).setdefault(each.variant, each)
+    known: dict[tuple[str, str, str], Known | Fault] = {}
+    for cell, variants in cells.items():
+        point = next(iter(variants.values())).point
+        for side in ("head", "base"):
+            say(f"verifying {side}: {cell}")
+            for variant, what in _examine(hands, side, point, tuple(variants)).items():
+                known[side, cell, variant] = what
+    return {each.id: (known["base", each.point.cell, each.variant], known["head", each.point.cell, each.variant]) for each in benchmarks}
+
+
+def _examine(hands: Hands, side: str, point: Point, variants: tuple[str, ...]) -> dict[str, Known | Fault]:
+    """A variant that kills the worker is out, and the others are asked for again without it."""
+    known: dict[str, Known | Fault] = {}
+    left = list(variants)
+    while left:
+        answer = hands.examine(Examine(side, point, tuple(left)))
+        if not isinstance(answer, Fault):
+            return known | {variant: answer.facts[variant] for variant in left}
+        if answer.variant not in left:  # the reference, or nobody: then nothing can be judged
+            return known | dict.fromkeys(left, answer)
+        known[answer.variant] = answer
+        left.remove(answer.variant)
+    return known
+
+
+Kind = tuple[str, str, str]  # layer, dtype, device
+
+
+def kind(point: Point) -> Kind:
+    return point.layer, point.dtype, point.device
+
+
+def differences(benchmarks: Sequence[Benchmark], hands: Hands, say: Say) -> dict[Kind, str]:
+    """Where the reference of the head computes something else than the base's, and what.  At the first point of each layer."""
+    found: dict[Kind, str] = {}
+    for each in benchmarks:
+        if (key := kind(each.point)) not in found:
+            say(f"comparing the references of {each.point.layer}")
+            base, head = (hands.sketch(SketchReference(side, each.point)) for side in ("base", "head"))
+            # one that cannot run has failed verification already, which says why
+            runs = isinstance(base, Sketched) and isinstance(head, Sketched) and not base.reason and not head.reason
+            found[key] = same.difference(base, head) if runs else ""  # type: ignore[arg-type]  # as runs says
+    return found
+
+
+def proved(benchmarks: Sequence[Benchmark], suite: str, threads: int, say: Say) -> list[Row]:
+    """Variants that need a GPU where there is none: the values of the head under Triton's interpreter."""
+    if not benchmarks:
+        return []
+    worker = Worker(Describe(suite, threads), INTERPRETER)
+    outcomes: dict[tuple[Kind, str], Outcome] = {}
+    try:
+        for each in benchmarks:
+            if (key := (kind(each.point), each.variant)) not in outcomes:
+                say(f"proving {each.point.layer} {each.variant}")
+                outcomes[key] = _prove(worker, each)
+    finally:
+        worker.close()
+    return [_proved_row(each, outcomes[kind(each.point), each.variant]) for each in benchmarks]
+
+
+def _prove(worker: Worker, benchmark: Benchmark) -> Outcome:
+    try:
+        answer = worker.answer(Prove(benchmark.point.layer, benchmark.point.dtype, (benchmark.variant,)))
+    except WorkerDied as death:
+        return Failed(death.stage, death.reason)
+    assert isinstance(answer, Finished)
+    return answer.records[0].outcome
+
+
+def _proved_row(benchmark: Benchmark, outcome: Outcome) -> Row:
+    if isinstance(outcome, Failed):
+        return benchmark.row("wrong", f"head failed at {outcome.stage}: {outcome.reason}")
+    return benchmark.row("proved" if isinstance(outcome, Checked) else "skipped", getattr(outcome, "reason", ""))

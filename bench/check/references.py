@@ -1,0 +1,47 @@
+"""What the reference of one side computes, in a few numbers that can be held against those of the other side.  In float64, not timed.
+
+Every variant is judged against the reference of its own side; a change of the reference itself would go unseen without this.
+"""
+
+import zlib
+
+import torch
+from torch import Tensor, nn
+
+from .. import make, verify
+from ..declare import Layer
+from ..record import Point
+from ..state import untouched
+from .messages import Sketch, Sketched
+
+PROJECTIONS = 8
+SEED = 0
+
+
+def sketch(layer: Layer, point: Point) -> Sketched:
+    """Every output, gradient and buffer as a few projections.  Whatever the reference raises comes through."""
+    with untouched():
+        torch.manual_seed(SEED)
+        module = make.build(layer, next(iter(layer.variants.values())), point.size).to(point.device).double()
+        _fill(module)
+        inputs = make.draw(layer.inputs, point.size, torch.float64, point.device, SEED)
+        cotangents = make.cotangents(make.probe(module, inputs), SEED)
+        seen = verify.observe(make.subject("reference", module, inputs, cotangents), SEED).all()
+    return Sketched(repr(layer.inputs), {name: _project(tensor) for name, tensor in {**dict(module.state_dict()), **seen}.items()})
+
+
+def _fill(module: nn.Module) -> None:
+    """Numbers that depend on a tensor's name and shape alone, so that another initialisation is not taken for another layer."""
+    with torch.no_grad():
+        for name, tensor in module.state_dict().items():
+            if tensor.is_floating_point():
+                drawn = torch.randn(tensor.shape, generator=torch.Generator().manual_seed(zlib.crc32(name.encode())), dtype=torch.float64)
+                tensor.copy_(drawn if tensor.dim() > 1 else drawn.abs() + 0.5)  # what a layer divides by is positive
+
+
+def _project(tensor: Tensor) -> Sketch:
+    """The tensor's sum under random signs, by the square root of its length: no larger for a long tensor than for a short one."""
+    flat = tensor.detach().double().cpu().flatten()
+    signs = torch.randint(0, 2, (PROJECTIONS, flat.numel()), generator=torch.Generator().manual_seed(SEED)).double() * 2 - 1
+    largest = float(flat.abs().max()) if flat.numel() else 0.0
+    return Sketch(tuple(tensor.shape), largest, tuple((signs @ flat / max(1, flat.numel()) ** 0.5).tolist()))

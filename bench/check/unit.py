@@ -1,0 +1,37 @@
+"""One unit: blocks of base and head in mirrored turns until its time is up.  It knows no layer, and not where the blocks are timed."""
+
+import math
+import random
+from collections.abc import Callable
+
+import numpy as np
+
+from .record import Unit
+
+Block = Callable[[int], float]  # times so many calls, after an untimed one: seconds per call
+
+SECONDS = 0.5
+FEWEST = 3  # super-cycles, however long they take
+TRIM = 0.2  # of the super-cycles on each side stay out of a unit's mean
+ORDERS = ("ABBABAAB", "BAABABBA")  # a drift that is straight or bent falls on both alike
+
+
+def measure(base: Block, head: Block, calls: int, seconds: float, now: Callable[[], float], dice: random.Random, process: int = 0) -> Unit:
+    """Super-cycles of eight blocks, four of each side, for so many seconds."""
+    blocks = {"A": base, "B": head}
+    taken: dict[str, list[float]] = {"A": [], "B": []}
+    differences: list[float] = []
+    start = now()
+    while len(differences) < FEWEST or now() - start < seconds:
+        logs = dict.fromkeys("AB", 0.0)
+        for side in dice.choice(ORDERS):
+            taken[side].append(blocks[side](calls))
+            logs[side] += math.log(taken[side][-1]) / 4
+        differences.append(logs["B"] - logs["A"])
+    base_seconds, head_seconds = (float(np.median(taken[side])) for side in "AB")
+    return Unit(_trimmed(differences), base_seconds, head_seconds, len(differences), calls, process)
+
+
+def _trimmed(values: list[float]) -> float:
+    cut = int(TRIM * len(values))
+    return float(np.mean(sorted(values)[cut : len(values) - cut]))

@@ -1,0 +1,107 @@
+"""What was found of each benchmark -> its row, with the verdict on it.  It measures nothing, and prints nothing."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from msgspec import structs
+
+from ..record import Checked, Failed, Measured, Skipped
+from . import exact, sequential
+from .hands import Fault
+from .messages import Facts
+from .plan import Benchmark
+from .record import Estimate, Row, Unit
+from .rounds import Found, Track, differences
+from .sequential import Rule
+
+Known = Facts | Measured | Checked | Skipped | Failed
+
+
+@dataclass(frozen=True)
+class Timed:
+    """All that was timed: the search, the confirmation of what it flagged, and which flags were confirmed."""
+
+    found: Found
+    confirmation: Mapping[Track, list[Unit]]
+    sure: frozenset[Track]
+    rule: Rule
+
+
+def before_timing(benchmark: Benchmark, base: Known | Fault, head: Known | Fault, difference: str) -> Row | None:
+    """The row of a benchmark that is not to be timed: the head is wrong, or another layer, or the base cannot run.  None: time it."""
+    for side, known in (("head", head), ("base", base)):
+        if isinstance(known, Facts):
+            continue
+        stage = f" at {known.stage}" if isinstance(known, Failed) else ""
+        why = f"{side} failed{stage}: {known.reason}" if isinstance(known, Failed | Fault) else getattr(known, "reason", "")
+        if isinstance(known, Skipped):
+            return benchmark.row("skipped", why)
+        return benchmark.row("wrong" if side == "head" else "new", why)
+    return benchmark.row("different", difference) if difference else None
+
+
+def timed_row(benchmark: Benchmark, base: Known | Fault, head: Known | Fault, timed: Timed) -> Row:
+    """The row of a benchmark that was timed, with what was known of it before."""
+    assert isinstance(base, Facts) and isinstance(head, Facts)
+    numbers = exact.compare(base, head, benchmark.point.step)
+    track = Track(benchmark.point, benchmark.variant)
+    found = timed.found
+    if fault := found.faults.get(track):
+        verdict = "wrong" if fault.side == "head" else "new"
+        return structs.replace(benchmark.row(verdict, f"{fault.side} failed while it was timed: {fault.reason}"), exact=numbers)
+    units, again = found.units[track], timed.confirmation.get(track, [])
+    verdict, reason = _verdict(track, timed)
+    worse = any(each.worse for each in numbers)
+    verdict = "larger" if worse and verdict != "slower" else verdict
+    row = benchmark.row(verdict, reason)
+    estimate = _estimate(again or units, timed)
+    return structs.replace(row, units=tuple(units), confirmation=tuple(again), estimate=estimate, exact=numbers)
+
+
+def _verdict(track: Track, timed: Timed) -> tuple[str, str]:
+    found = timed.found
+    decided = found.decided.get(track, "inconclusive")
+    if decided == "slower" and track not in timed.sure:
+        return "inconclusive", "it was slower at first; fresh processes did not confirm it"
+    if decided == "inconclusive":
+        enough = len(found.units[track])
+        what = "the budget was used up" if found.late else "as many as are ever taken"
+        return decided, f"undecided after {enough} unit{'s' if enough != 1 else ''}: {what}"
+    return decided, ""
+
+
+def control_row(benchmark: Benchmark, timed: Timed) -> Row:
+    """A benchmark of the base against itself: clear, or inconclusive where it differs."""
+    track = Track(benchmark.point, benchmark.variant, control=True)
+    if fault := timed.found.faults.get(track):
+        return benchmark.row("skipped", f"it failed while it was timed: {fault.reason}")
+    units = timed.found.units[track]
+    verdict = "inconclusive" if track in timed.found.alarms or not units else "clear"
+    return structs.replace(benchmark.row(verdict), units=tuple(units), estimate=_estimate(units, timed))
+
+
+def _estimate(units: Sequence[Unit], timed: Timed) -> Estimate | None:
+    """None where there is nothing to tell an error from."""
+    if len(units) < 2:
+        return None
+    mean = sequential.mean(differences(units), timed.found.spread)
+    ratio, low, high = sequential.interval(mean)
+    return Estimate(ratio, low, high, sequential.detectable(mean, timed.rule))
+
+
+def unreliable(timed: Timed) -> str:
+    """The control's alarm in words, of the control that differs most; "" where none does."""
+    if not timed.found.alarms:
+        return ""
+    worst = max(timed.found.alarms.values(), key=abs)
+    return f"the base against itself differs by {math.expm1(worst):+.1%}"
+
+
+def without_time(row: Row) -> Row:
+    """On an unreliable machine no verdict on time counts; what was counted still does."""
+    if row.verdict not in ("slower", "faster", "clear"):
+        return row
+    if row.worse:
+        return structs.replace(row, verdict="larger")
+    return structs.replace(row, verdict="inconclusive", reason="the machine is unreliable")

@@ -1,0 +1,380 @@
+"""The two sides of a check as folders: which commit is meant, where it is checked out, and that nothing is left or disturbed."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import toy_repository
+from toy_repository import commit, git, make, write
+
+from layerbench.bench.check import tree
+from layerbench.bench.check.tree import base_path, checked_out, dirty, head_commit, repository, resolve
+from layerbench.bench.mistake import Mistake
+
+SOFTMAX = "import torch\n\n\ndef softmax(x):\n    e = torch.exp(x)\n    return e / e.sum()\n"
+HOLDER = """
+import sys
+from pathlib import Path
+from layerbench.bench.check.tree import checked_out
+with checked_out(Path(sys.argv[1]), "HEAD") as folder:
+    print(folder, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture(autouse=True)
+def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy_repository.isolate(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Path:
+    return make(tmp_path / "toy", {"layers/softmax.py": SOFTMAX, ".gitignore": "results/\n"})
+
+
+def left(tmp_path: Path) -> list[str]:
+    return sorted(path.name for path in (tmp_path / "temporary").iterdir())
+
+
+def worktrees(root: Path) -> list[str]:
+    lines = git(root, "worktree", "list", "--porcelain").splitlines()
+    return [line.removeprefix("worktree ") for line in lines if line.startswith("worktree ")]
+
+
+@contextmanager
+def holder(root: Path) -> Iterator[tuple["subprocess.Popen[str]", Path]]:
+    """Another process with a commit checked out, and the folder it holds."""
+    process = subprocess.Popen([sys.executable, "-c", HOLDER, str(root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with process:
+        assert process.stdout
+        yield process, Path(process.stdout.readline().rstrip("\n"))
+
+
+# Which repository, which commit.
+
+
+def test_the_repository_of_a_folder_and_of_a_file(toy: Path) -> None:
+    assert repository(toy / "layers") == repository(toy / "layers" / "softmax.py") == repository(toy) == toy
+
+
+def test_a_suite_in_no_repository(tmp_path: Path) -> None:
+    suite = write(tmp_path, {"alone/softmax.py": SOFTMAX}) / "alone"
+    with pytest.raises(Mistake) as caught:
+        repository(suite)
+    said = "is in no git repository, so there is no earlier state to check against; give --suite PATH of one that is"
+    assert str(caught.value) == f"{suite} {said}"
+
+
+def test_a_suite_that_git_ignores_unless_it_was_committed_all_the_same(toy: Path) -> None:
+    write(toy, {".gitignore": "build/\n", "build/layers/softmax.py": SOFTMAX})
+    with pytest.raises(Mistake, match=r"build/layers is ignored by git, so no commit has it to check against; give --suite PATH"):
+        repository(toy / "build" / "layers")
+    git(toy, "add", "--force", "build")
+    assert repository(toy / "build" / "layers") == toy
+
+
+def test_git_is_not_installed(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(toy))
+    with pytest.raises(Mistake, match=r"^git was not found; .*: install git, or put it on PATH$"):
+        repository(toy)
+
+
+def test_what_git_refuses_is_said_in_its_words(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    with pytest.raises(Mistake) as caught:
+        repository(toy)
+    assert str(caught.value) == (
+        f"git rev-parse failed in {toy}: fatal: detected dubious ownership in repository at '{toy}'; "
+        f"git config --global --add safe.directory {toy}"
+    )
+
+
+def test_every_way_to_name_a_commit(toy: Path) -> None:
+    first = head_commit(toy)
+    git(toy, "tag", "--annotate", "--message", "", "v1")
+    second = commit(write(toy, {"layers/gelu.py": ""}))
+    git(toy, "commit", "--quiet", "--allow-empty", "--message", "the third")
+    third = head_commit(toy)
+    assert [resolve(toy, ref) for ref in ("main", "HEAD~1", "v1", first[:10], ":/the third")] == [third, second, first, first, third]
+
+
+def test_on_a_detached_head(toy: Path) -> None:
+    first = head_commit(toy)
+    second = commit(write(toy, {"layers/gelu.py": ""}))
+    git(toy, "checkout", "--quiet", "--detach", first)
+    assert (head_commit(toy), resolve(toy, "HEAD"), resolve(toy, "main"), dirty(toy)) == (first, first, second, False)
+
+
+def test_without_a_commit(tmp_path: Path) -> None:
+    empty = write(make(tmp_path / "empty", {}), {"layers/softmax.py": SOFTMAX})
+    for look in (head_commit, lambda root: resolve(root, "HEAD")):
+        with pytest.raises(Mistake) as caught:
+            look(repository(empty / "layers"))
+        assert str(caught.value) == f"{empty} has no commit yet, so there is nothing to check against; type  git add . && git commit"
+
+
+def refusal(root: Path, ref: str) -> str:
+    with pytest.raises(Mistake) as caught:
+        resolve(root, ref)
+    return str(caught.value)
+
+
+LISTED = "git knows no such commit here; give a branch, a tag or a hash, as  git branch --all  and  git tag  list them"
+
+
+@pytest.mark.parametrize("ref", ["mian", "", "--all", "-1", "HEAD..HEAD", "^HEAD", "0" * 40, "HEAD~7"])
+def test_no_such_commit(toy: Path, ref: str) -> None:
+    assert refusal(toy, ref) == f"--against {ref}: {LISTED}"
+
+
+def test_something_that_is_no_commit(toy: Path) -> None:
+    assert refusal(toy, "HEAD:layers") == "--against HEAD:layers: this is a tree, not a commit; give a commit"
+
+
+def test_a_branch_that_is_only_on_the_remote(toy: Path, tmp_path: Path) -> None:
+    git(toy, "branch", "side")
+    git(tmp_path, "clone", "--quiet", str(toy), "clone")
+    clone = tmp_path / "clone"
+    assert refusal(clone, "side") == "--against side: git knows no such commit here, but it knows origin/side; type  --against origin/side"
+    assert resolve(clone, "origin/side") == head_commit(toy)
+
+
+def test_a_branch_that_was_not_fetched_yet(toy: Path, tmp_path: Path) -> None:
+    git(tmp_path, "clone", "--quiet", str(toy), "clone")
+    git(toy, "branch", "side/way")
+    clone = tmp_path / "clone"
+    typed = "git fetch origin side/way:refs/remotes/origin/side/way"
+    assert refusal(clone, "origin/side/way") == f"--against origin/side/way: git knows no such commit here; type  {typed}  and check again"
+    git(clone, *typed.split()[1:])
+    assert resolve(clone, "origin/side/way") == head_commit(toy)
+
+
+def test_in_a_shallow_clone_what_is_said_to_type_helps(toy: Path, tmp_path: Path) -> None:
+    first = head_commit(toy)
+    git(toy, "branch", "side")
+    commit(write(toy, {"layers/gelu.py": ""}))
+    git(tmp_path, "clone", "--quiet", "--depth", "1", f"file://{toy}", "clone")
+    clone = tmp_path / "clone"
+    start, end = "this clone is shallow and does not have it; type", "(in CI: check out with fetch-depth: 0)"
+    fetch = "git fetch --depth 1 origin side:refs/remotes/origin/side"
+    assert refusal(clone, "origin/side") == f"--against origin/side: {start}  {fetch}  {end}"
+    for ref in ("HEAD~1", first, "origin/main~1"):
+        assert refusal(clone, ref) == f"--against {ref}: {start}  git fetch --unshallow  {end}"
+    git(clone, *fetch.split()[1:])
+    assert resolve(clone, "origin/side") == first
+    git(clone, "fetch", "--unshallow")
+    assert resolve(clone, "HEAD~1") == first
+
+
+def test_dirty(toy: Path) -> None:
+    states = [dirty(toy)]
+    write(toy, {"results/run.json": "{}"})
+    states.append(dirty(toy))  # ignored
+    write(toy, {"layers/gelu.py": ""})
+    states.append(dirty(toy))  # new
+    commit(toy)
+    states.append(dirty(toy))
+    write(toy, {"layers/gelu.py": "x = 1\n"})
+    states.append(dirty(toy))  # changed
+    git(toy, "add", "--all")
+    states.append(dirty(toy))  # staged
+    assert states == [False, False, True, False, True, True]
+
+
+def test_new_files_make_it_dirty_even_where_git_status_hides_them(toy: Path) -> None:
+    git(toy, "config", "status.showUntrackedFiles", "no")
+    assert dirty(write(toy, {"layers/gelu.py": ""}))
+
+
+# The folder of the base.
+
+
+def test_a_commit_is_checked_out_beside_changes_and_nothing_is_left(toy: Path, tmp_path: Path) -> None:
+    first = head_commit(toy)
+    commit(write(toy, {"layers/softmax.py": "second"}))
+    write(toy, {"layers/softmax.py": "third"})
+    with checked_out(toy, first) as folder:
+        assert folder.parent == tmp_path / "temporary"
+        assert folder.name.startswith("layerbench-base-")
+        assert (folder / "layers" / "softmax.py").read_text() == SOFTMAX
+        assert (head_commit(folder), dirty(folder), git(folder, "branch", "--show-current")) == (first, False, "")
+        write(folder, {"layers/__pycache__/softmax.pyc": "", "new": ""})
+    assert (toy / "layers" / "softmax.py").read_text() == "third"
+    assert (left(tmp_path), worktrees(toy), git(toy, "branch", "--all")) == ([], [str(toy)], "* main")
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
+def test_an_error_leaves_nothing_either(toy: Path, tmp_path: Path, error: type[BaseException]) -> None:
+    with pytest.raises(error), checked_out(toy, "HEAD"):
+        assert len(left(tmp_path)) == 2  # the folder, and the lock beside it
+        raise error
+    assert (left(tmp_path), worktrees(toy)) == ([], [str(toy)])
+
+
+def test_a_commit_that_cannot_be_checked_out_leaves_nothing(toy: Path, tmp_path: Path) -> None:
+    with pytest.raises(Mistake, match=r"^git worktree failed in .*/toy: fatal: .*nonsense"), checked_out(toy, "nonsense"):
+        pass
+    assert (left(tmp_path), worktrees(toy)) == ([], [str(toy)])
+
+
+def test_what_git_cannot_remove_is_removed_all_the_same(toy: Path, tmp_path: Path) -> None:
+    with checked_out(toy, "HEAD") as folder:
+        (folder / ".git").unlink()  # then git takes it for no worktree
+    assert (left(tmp_path), worktrees(toy)) == ([], [str(toy)])
+
+
+def test_what_a_killed_check_left_is_removed_by_the_next_one_and_what_a_living_one_holds_is_not(toy: Path, tmp_path: Path) -> None:
+    with holder(toy) as (killed, abandoned), holder(toy) as (living, held):
+        assert sorted(worktrees(toy)) == sorted(map(str, (toy, abandoned, held)))
+        killed.kill()
+        killed.wait()
+        git(toy, "worktree", "lock", str(abandoned))  # as git does while it makes one
+        with checked_out(toy, "HEAD") as ours:
+            assert sorted(worktrees(toy)) == sorted(map(str, (toy, held, ours)))
+            assert (abandoned.exists(), (held / "layers" / "softmax.py").read_text()) == (False, SOFTMAX)
+        living.communicate("")
+        assert living.returncode == 0
+    assert (left(tmp_path), worktrees(toy)) == ([], [str(toy)])
+
+
+def test_a_killed_check_whose_folder_is_gone_too_is_forgotten(toy: Path) -> None:
+    with holder(toy) as (killed, abandoned):
+        killed.kill()
+        killed.wait()
+    git(toy, "worktree", "add", "--quiet", "--detach", f"{toy}-of-the-user")
+    for folder in (abandoned, Path(f"{toy}-of-the-user")):
+        subprocess.run(["rm", "-r", str(folder)], check=True)
+    with checked_out(toy, "HEAD"):
+        assert str(abandoned) not in worktrees(toy)
+    assert worktrees(toy) == [str(toy), f"{toy}-of-the-user"]  # on a disk that is not there now, perhaps
+
+
+def test_a_folder_whose_check_was_killed_before_git_knew_of_it_is_removed(toy: Path, tmp_path: Path) -> None:
+    names = ("layerbench-base-killed/half", "layerbench-base-killed.lock", "layerbench-base-gone.lock", "another.lock")
+    write(tmp_path / "temporary", dict.fromkeys(names, ""))
+    with checked_out(toy, "HEAD") as folder:
+        assert left(tmp_path) == sorted(["another.lock", folder.name, f"{folder.name}.lock"])
+    assert left(tmp_path) == ["another.lock"]
+
+
+def test_checks_of_one_repository_that_begin_and_end_at_once_do_not_trip_over_each_other(toy: Path, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        texts = list(pool.map(lambda _: _softmax(toy), range(24)))
+    assert texts == [SOFTMAX] * 24
+    assert (left(tmp_path), worktrees(toy)) == ([], [str(toy)])
+
+
+def _softmax(root: Path) -> str:
+    with checked_out(root, "HEAD") as folder:
+        return (folder / "layers" / "softmax.py").read_text()
+
+
+def test_a_worktree_of_the_users_that_has_such_a_name_stays(toy: Path, tmp_path: Path) -> None:
+    git(toy, "worktree", "add", "--quiet", "--detach", str(tmp_path / "layerbench-base-mine"))
+    with checked_out(toy, "HEAD"):
+        pass
+    assert worktrees(toy) == [str(toy), str(tmp_path / "layerbench-base-mine")]
+
+
+def test_neither_the_repository_nor_the_folder_that_the_user_stands_in_is_removed_whatever_lies_beside_it(tmp_path: Path) -> None:
+    here = tmp_path / "temporary"
+    main, linked = make(here / "layerbench-base-main", {"layers/softmax.py": SOFTMAX}), here / "layerbench-base-linked"
+    git(main, "worktree", "add", "--quiet", "--detach", str(linked))
+    write(here, {"layerbench-base-main.lock": "", "layerbench-base-linked.lock": ""})
+    with checked_out(linked, "HEAD"):
+        assert [(root / "layers" / "softmax.py").exists() for root in (main, linked)] == [True, True]
+
+
+def test_hooks_of_the_users_do_not_run(toy: Path) -> None:
+    hook = toy / ".git" / "hooks" / "post-checkout"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(f"#!/bin/sh\necho ran >> {toy}/hook-ran\n")
+    hook.chmod(0o755)
+    with checked_out(toy, "main"):
+        pass
+    assert not (toy / "hook-ran").exists()
+    git(toy, "checkout", "--quiet", "-b", "other")
+    assert (toy / "hook-ran").exists()  # it would have run
+
+
+def test_inside_a_hook_of_another_repository(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = head_commit(toy)
+    other = make(tmp_path / "other", {"layers/other.py": ""})
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(other))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(other / ".git" / "index"))
+    monkeypatch.setenv("GIT_PREFIX", "layers/")
+    assert (repository(toy / "layers"), resolve(toy, "main"), dirty(toy)) == (toy, expected, False)
+    with checked_out(toy, "HEAD") as folder:
+        assert (folder / "layers" / "softmax.py").read_text() == SOFTMAX
+
+
+def test_submodules_are_left_out_and_said_so(toy: Path) -> None:
+    with checked_out(toy, "HEAD") as folder:
+        assert tree.submodule_note(folder) == ""
+    commit(write(toy, {".gitmodules": '[submodule "lib"]\n\tpath = lib\n\turl = ../lib\n'}))
+    with checked_out(toy, "HEAD") as folder:
+        assert tree.submodule_note(folder) == ("the base was checked out without its submodules: a layer that imports from one fails there")
+
+
+# Where a file lay.
+
+
+def lay(root: Path, name: str) -> str | None:
+    """Where a file of the working tree lay at HEAD, relative to the root."""
+    commit = head_commit(root)
+    with checked_out(root, commit) as folder:
+        found = base_path(root, folder, root / name, commit)
+        return found.relative_to(folder).as_posix() if found else None
+
+
+def test_files_and_folders_that_stayed_where_they_were(toy: Path) -> None:
+    write(toy, {"layers/softmax.py": "all new"})
+    assert [lay(toy, name) for name in ("layers/softmax.py", "layers", ".")] == ["layers/softmax.py", "layers", "."]
+
+
+def test_new_ones_lay_nowhere(toy: Path) -> None:
+    write(toy, {"layers/copy.py": SOFTMAX, "more/gelu.py": ""})  # softmax.py is still there, so the copy is new
+    assert [lay(toy, name) for name in ("layers/copy.py", "more/gelu.py", "more")] == [None, None, None]
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["git mv", "mv"])
+def test_a_file_that_was_renamed_and_edited(toy: Path, told: bool) -> None:
+    write(toy, {"layers/gelu.py": "def gelu(x):\n    return x * phi(x)\n", "a_note/softmax.txt": SOFTMAX})
+    commit(toy)
+    for old, new in (("layers/softmax.py", "suite/activations/soft.py"), ("a_note/softmax.txt", "notes.txt"), ("layers/gelu.py", "g.py")):
+        (toy / new).parent.mkdir(parents=True, exist_ok=True)
+        (toy / old).rename(toy / new)
+    write(toy, {"suite/activations/soft.py": SOFTMAX.replace("e / e.sum()", "e / e.sum(-1)") + "\n\nBLOCK = 64\n"})
+    if told:
+        git(toy, "add", "--all")
+    assert lay(toy, "suite/activations/soft.py") == "layers/softmax.py"
+    assert lay(toy, "g.py") == "layers/gelu.py"
+
+
+def test_of_two_earlier_files_the_more_similar_one_and_of_equal_ones_the_namesake(toy: Path) -> None:
+    other = SOFTMAX + "y = 1\n"
+    commit(write(toy, {"a.py": other, "layers/b.py": other, "layers/c.py": other}))
+    git(toy, "rm", "-r", "--quiet", "a.py", "layers")
+    write(toy, {"new/a.py": SOFTMAX, "new/b.py": other})
+    assert [lay(toy, name) for name in ("new/a.py", "new/b.py")] == ["layers/softmax.py", "layers/b.py"]
+
+
+def test_a_file_that_is_all_different_was_not_renamed(toy: Path) -> None:
+    git(toy, "rm", "--quiet", "layers/softmax.py")
+    assert lay(write(toy, {"layers/gelu.py": "def gelu(x):\n    return x\n"}), "layers/gelu.py") is None
+
+
+def test_a_file_that_only_left_the_index_is_no_earlier_name(toy: Path) -> None:
+    git(toy, "rm", "--quiet", "--cached", "layers/softmax.py")
+    assert lay(write(toy, {"layers/copy.py": SOFTMAX}), "layers/copy.py") is None
+
+
+def test_names_that_git_would_quote(tmp_path: Path) -> None:
+    toy = make(tmp_path / "toy", {'layers/söft "max"\n[a].py': SOFTMAX})
+    (toy / 'layers/söft "max"\n[a].py').rename(toy / "layers/plain.py")
+    assert lay(toy, "layers/plain.py") == 'layers/söft "max"\n[a].py'

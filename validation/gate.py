@@ -1,0 +1,167 @@
+"""The regression check, live: how often does it cry wolf over equal code, and how often does it miss a slow-down that was planted?
+
+A trial is one whole `layerbench check` of a repository of its own: twelve benchmarks, all measured, with a plant at the head or none.
+The log is kept in validation/logs/: the study takes hours, and goes on where it was left.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+import study
+
+SUITE = Path(__file__).with_name("gate_suite.py").read_text(encoding="utf-8")
+EVERYWHERE = tuple(f"{layer} {variant}" for layer in ("norm", "softmax", "linear") for variant in ("stock", "plain"))
+PLANTS: dict[str, tuple[int, tuple[str, ...]]] = {  # name -> every so many-th call runs twice, where
+    "none": (10**9, ()),
+    "+5 % everywhere": (20, EVERYWHERE),
+    "+10 % everywhere": (10, EVERYWHERE),
+    "+5 % in one": (20, ("norm plain",)),
+    "+5 % in one, at one batch": (20, ("softmax stock 16",)),
+    "+3 % everywhere": (33, EVERYWHERE),
+}
+QUIET, BURSTY, HALF = "quiet", "bursty neighbour", "load in the second half"
+KINDS = (  # plant, condition, threshold; in an order that brings every kind early
+    *(("none", condition, "5%") for condition in (QUIET, BURSTY, HALF, QUIET, BURSTY, HALF)),
+    *(("+5 % everywhere", QUIET, "5%"), ("+5 % in one", BURSTY, "5%"), ("+10 % everywhere", BURSTY, "5%")),
+    *(("+5 % in one, at one batch", QUIET, "5%"), ("+3 % everywhere", QUIET, "2%"), ("none", QUIET, "2%")),
+)
+ROUNDS = 34
+BURSTS = """
+import random, time
+while True:
+    end = time.time() + random.expovariate(2)
+    while time.time() < end:
+        pass
+    time.sleep(random.expovariate(1))
+"""
+SPIN = "while True: pass"
+USUAL_SECONDS = 40.0  # of a check of equal code
+
+
+def one(trial: dict[str, Any]) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="layerbench-gate-") as folder:
+        root = _repository(Path(folder), *PLANTS[trial["plant"]])
+        before, started = _processor_seconds(), time.monotonic()
+        code, printed = _check(root, trial["threshold"], trial["condition"])
+        seconds = time.monotonic() - started
+        busy = (_processor_seconds() - before) / seconds
+    found = json.loads(printed)
+    return {
+        "code": code,
+        "seconds": round(seconds, 1),
+        "busy_cores": round(busy, 2),  # of the whole machine, this check and its neighbour included
+        "unreliable": found["unreliable"],
+        "control": [_differences(row, "units") for row in found["control"]],
+        "rows": {_name(row): [row["verdict"], _differences(row, "units"), _differences(row, "confirmation")] for row in found["rows"]},
+    }
+
+
+def _check(root: Path, threshold: str, condition: str) -> tuple[int, str]:
+    """The exit code and the JSON of one check, while a neighbour works or not."""
+    words = ["--suite", "layers", "--against", "HEAD", "--all", "--step", "forward", "--json", "--threshold", threshold]
+    command = [sys.executable, "-m", "layerbench.bench", "check", *words]
+    process = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True)
+    neighbour = None if condition == QUIET else subprocess.Popen([sys.executable, "-c", BURSTS if condition == BURSTY else _late(SPIN)])
+    printed, _ = process.communicate()
+    if neighbour:
+        neighbour.kill()
+        neighbour.wait()
+    return process.returncode, printed
+
+
+def _late(code: str) -> str:
+    return f"import time\ntime.sleep({USUAL_SECONDS / 2})\n{code}"
+
+
+def _repository(root: Path, every: int, planted: Sequence[str]) -> Path:
+    """The suite as it is in its one commit, and with the plant in the working tree."""
+    file = root / "layers" / "suite.py"
+    file.parent.mkdir()
+    file.write_text(SUITE, encoding="utf-8")
+    git = ["git", "-C", str(root), "-c", "user.name=study", "-c", "user.email=study@example.org"]
+    for words in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "base"]):
+        subprocess.run([*git, *words], check=True)
+    if planted:
+        names = f"PLANTED: tuple[str, ...] = {tuple(planted)!r}"
+        text = SUITE.replace("EVERY = NEVER", f"EVERY = {every}").replace("PLANTED: tuple[str, ...] = ()", names)
+        assert str(every) in text and planted[0] in text
+        file.write_text(text, encoding="utf-8")
+    return root
+
+
+def _name(row: dict[str, Any]) -> str:
+    return f"{row['point']['layer']} {row['variant']} {row['point']['size']['batch']}"
+
+
+def _differences(row: dict[str, Any], kind: str) -> list[float]:
+    return [round(unit["difference"], 6) for unit in row[kind]]
+
+
+def _processor_seconds() -> float:
+    times = psutil.cpu_times()
+    return float(times.user + times.system)
+
+
+class Counted(NamedTuple):
+    """Over the trials of a kind: suites in which something equal was called slower; and of planted benchmarks the verdicts."""
+
+    false: int
+    planted: Counter[str]
+    others: Counter[str]
+
+
+def count(plant: str, trials: Sequence[dict[str, Any]]) -> Counted:
+    wanted, false = PLANTS[plant][1], 0
+    planted: Counter[str] = Counter()
+    others: Counter[str] = Counter()
+    for each in trials:
+        equal = []
+        for name, (verdict, *_) in each["rows"].items():
+            is_planted = name in wanted or name.rpartition(" ")[0] in wanted
+            (planted if is_planted else others)[verdict] += 1
+            equal += [] if is_planted else [verdict]
+        false += "slower" in equal
+    return Counted(false, planted, others)
+
+
+def _row(kind: tuple[str, str, str], trials: Sequence[dict[str, Any]]) -> list[str]:
+    counted = count(kind[0], trials)
+    plants, found, open_ = counted.planted.total(), counted.planted["slower"], counted.planted["inconclusive"]
+    plant = [f"{found} of {plants}", str(plants - found - open_)] if plants else ["", ""]
+    unclear = f"{open_ + counted.others['inconclusive']} of {plants + counted.others.total()}"
+    seconds = sorted(each["seconds"] for each in trials)
+    times = [f"{seconds[len(seconds) // 2]:.0f} s", f"{seconds[-1]:.0f} s"]
+    return [*kind, str(len(trials)), str(counted.false), *plant, unclear, str(sum(each["code"] == 4 for each in trials)), *times]
+
+
+def main() -> None:
+    chosen = study.options()
+    todo = [
+        {"round": r, "number": n, "plant": plant, "condition": condition, "threshold": threshold}
+        for r in range(1 if chosen.quick else ROUNDS)
+        for n, (plant, condition, threshold) in enumerate(KINDS)
+    ]
+    found = study.trials("gate", todo, one, chosen, kept=True)
+    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for each in found:
+        groups.setdefault((each["plant"], each["condition"], each["threshold"]), []).append(each)
+    text = [
+        "A suite is one `layerbench check --all` of twelve benchmarks: 3 layers, 2 batches, 2 implementations, forward, one thread.",
+        "A plant runs every m-th call twice. Bursty: a process that computes for half a second on average and rests for one. False: suites",
+        "in which a benchmark without a plant was called slower. Missed: plants called clear. Code 4: the control differed from itself.",
+        f"{len(found)} of {len(todo)} suites of the study are done.",
+    ]
+    columns = ["plant", "condition", "threshold", "suites", "false", "found", "missed", "inconclusive", "code 4", "median", "longest"]
+    study.publish("gate", "The regression check, live", columns, [_row(kind, trials) for kind, trials in groups.items()], text, chosen)
+
+
+if __name__ == "__main__":
+    main()
