@@ -1,8 +1,50 @@
-"""What all tests share: measurements are collected only when they are asked for."""
+"""What all tests share: a browser for the pages, and measurements that are collected only when they are asked for."""
 
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+FLAGS += ["--disable-component-update", "--disable-sync"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if not CHROMIUM:
+        pytest.skip("no chromium on this machine: what the page does in a browser is not tested")
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: what the page does in a browser is not tested")
+    with api.sync_playwright() as play:
+        made = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Opens a file, and at the end of the test wants no message on its console and no request but the files themselves."""
+    contexts, said, asked, files = [], [], [], set()
+
+    def go(file: Path, fragment: str = "", **options: Any) -> Any:
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(15_000)
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        files.add(file.as_uri())
+        page.goto(file.as_uri() + fragment)
+        return page
+
+    yield go
+    for context in contexts:
+        context.close()
+    assert said == []
+    assert {url.split("#")[0] for url in asked} <= files
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import html.parser
 import io
+import itertools
 import re
 import time
 
@@ -11,7 +12,6 @@ import check_example as make
 import pytest
 from check_example import EVIL, check, estimate, row, slower, timed
 from PIL import Image
-from test_report_browser import CHROMIUM, FLAGS
 
 from layerbench.bench.check.record import Exact, Unit
 from layerbench.bench.report import check as page
@@ -206,40 +206,11 @@ def test_the_page_is_written_where_it_was_asked_for(tmp_path):
     assert file.read_text(encoding="utf-8") == page.render(make.hostile())
 
 
-@pytest.fixture(scope="module")
-def browser():
-    if not CHROMIUM:
-        pytest.skip("no chromium on this machine: what the page does in a browser is not tested")
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: what the page does in a browser is not tested")
-    with api.sync_playwright() as play:
-        made = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield made
-        made.close()
-
-
 @pytest.fixture
-def visit(browser, tmp_path):
-    """Opens the page of a check, and at the end of the test wants no message on its console and no request but the file itself."""
-    contexts, said, asked, files = [], [], [], set()
-
-    def go(whole, **options):
-        context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
-        contexts.append(context)
-        opened = context.new_page()
-        opened.set_default_timeout(15_000)
-        opened.on("console", lambda message: said.append(message.text))
-        opened.on("pageerror", lambda error: said.append(str(error)))
-        opened.on("request", lambda request: asked.append(request.url))
-        file = page.write(whole, tmp_path / f"{len(contexts)}.html")
-        files.add(file.as_uri())
-        opened.goto(file.as_uri())
-        return opened
-
-    yield go
-    for context in contexts:
-        context.close()
-    assert said == []
-    assert {url.split("#")[0] for url in asked} == files
+def visit(open_page, tmp_path):
+    """Opens the page of a check."""
+    numbers = itertools.count()
+    return lambda whole, **options: open_page(page.write(whole, tmp_path / f"{next(numbers)}.html"), **options)
 
 
 @pytest.mark.parametrize("width", [1280, 390])

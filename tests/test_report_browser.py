@@ -1,28 +1,12 @@
 """What a browser makes of the page: budgets, no network, charts, sorting, state, print and no scripts.  Skipped without Chromium."""
 
-import shutil
-
 import fixture_run
 import pytest
 from test_report import EVIL, hostile
 
 from layerbench.bench import report
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-FLAGS += ["--disable-component-update", "--disable-sync"]
 TRACE = ".plot .scatterlayer .trace"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not CHROMIUM:
-        pytest.skip("no chromium on this machine: what the page does in a browser is not tested")
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: what the page does in a browser is not tested")
-    with api.sync_playwright() as play:
-        made = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield made
-        made.close()
 
 
 @pytest.fixture(scope="module")
@@ -37,26 +21,9 @@ def files(tmp_path_factory):
 
 
 @pytest.fixture
-def visit(browser, files):
-    """Opens a page, and at the end of the test wants no message on its console and no request but the file itself."""
-    contexts, said, asked = [], [], []
-
-    def go(name: str, fragment: str = "", **options):
-        context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(15_000)
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(files[name].as_uri() + fragment)
-        return page
-
-    yield go
-    for context in contexts:
-        context.close()
-    assert said == []
-    assert {url.split("#")[0] for url in asked} <= {path.as_uri() for path in files.values()}
+def visit(open_page, files):
+    """Opens a page by its name."""
+    return lambda name, fragment="", **options: open_page(files[name], fragment, **options)
 
 
 def draw_first(page) -> float:

@@ -34,6 +34,7 @@ KINDS = (  # plant, condition, threshold; in an order that brings every kind ear
     *(("+5 % in one, at one batch", QUIET, "5%"), ("+3 % everywhere", QUIET, "2%"), ("none", QUIET, "2%")),
 )
 ROUNDS = 34
+FEW = (0, 6)  # kinds of a quick study: equal code, and a plant everywhere
 BURSTS = """
 import random, time
 while True:
@@ -148,6 +149,7 @@ def main() -> None:
         {"round": r, "number": n, "plant": plant, "condition": condition, "threshold": threshold}
         for r in range(1 if chosen.quick else ROUNDS)
         for n, (plant, condition, threshold) in enumerate(KINDS)
+        if n in FEW or not chosen.quick
     ]
     found = study.trials("gate", todo, one, chosen, kept=True)
     groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
