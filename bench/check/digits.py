@@ -11,7 +11,7 @@ from .record import Estimate
 
 def percent(value: float) -> str:
     """A setting as it was given: 5 %, 0.5 %."""
-    return f"{100 * value:.3g} %"
+    return f"{round(100 * value, 3):,.10g} %"
 
 
 def known(estimate: Estimate | None) -> TypeGuard[Estimate]:
