@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from toy_repository import write
 
-from layerbench.bench.check.closure import Closure, changed, closures
+from layerbench.bench.check.closure import Closure, changed, closures, elsewhere
 
 ROOT = Path(__file__).resolve().parent.parent
 HARNESS = "from layerbench.bench import Layer, Variant\nfrom ..bench import randn\n"
@@ -301,3 +301,17 @@ def test_what_two_copies_of_a_tree_would_share(tmp_path: Path, text: str, shared
         "layers/package/__init__.py": "",
     }
     assert of(tmp_path, text, files).absolute == shared
+
+
+def test_a_copy_that_is_installed_elsewhere_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python would run the copy on both sides, and no change of the tree's would be seen."""
+    text = "from mine.ops import f\nclass A:\n    def forward(self):\n        import common"
+    root = write(tmp_path / "tree", {"src/mine/__init__.py": "", "src/mine/ops.py": "", "layers/common.py": "", "layers/a.py": text})
+    copy = write(tmp_path / "site", {"mine/__init__.py": "", "mine/ops.py": "", "common.py": ""})
+    code = closure(root)
+    assert code.absolute == ("common", "mine", "mine.ops")
+    assert elsewhere(code, root / "layers/a.py", root) is None  # it is installed nowhere
+    monkeypatch.syspath_prepend(str(copy))
+    assert elsewhere(code, root / "layers/a.py", root) == ("mine", copy / "mine")  # what lies beside the layer comes first
+    monkeypatch.syspath_prepend(str(root / "src"))
+    assert elsewhere(code, root / "layers/a.py", root) is None

@@ -91,6 +91,17 @@ def changed(base: Closure, head: Closure) -> bool:
     return base.digest != head.digest
 
 
+def elsewhere(code: Closure, layer: Path, working: Path) -> tuple[str, Path] | None:
+    """A name of the tree's that this Python takes from an installed copy, and where that lies: both sides would run the copy."""
+    for name in code.absolute:
+        parts = name.split(".")
+        top = ".".join(parts[: 2 if parts[0] == "layerbench" else 1])
+        places = [] if _module(layer.parent, top) else _installed(top)
+        if places and not any(place.is_relative_to(working.resolve()) for place in places):
+            return top, places[0]
+    return None
+
+
 def _closure(side: _Side, layer: Path) -> Closure:
     names: dict[Path, set[str]] = {layer: set()}  # file -> how it is imported
     absolute: set[str] = set()

@@ -9,6 +9,7 @@ from pathlib import Path
 from msgspec import structs
 
 from .. import mount
+from ..mistake import Mistake
 from ..plan import Selection
 from ..record import LayerFacts
 from . import closure, examining, plan, rounds, tree, verdicts
@@ -57,7 +58,7 @@ def check(order: Order, say: Say) -> Check:
         cache = worktree / ".layerbench-cache"  # shared by all workers: a fresh process need not compile all anew; gone with the worktree
         variables = {"TORCHINDUCTOR_CACHE_DIR": str(cache)}
         say("importing both sides")
-        with opened(trees, order.threads, _apart(order, sources), variables, order.hang_seconds) as ready:
+        with opened(trees, order.threads, _apart(order, trees, sources), variables, order.hang_seconds) as ready:
             chosen = _plan(order, trees, ready, sources)
             rows, control, alarm = _measure(order, chosen, ready.hands, begun + order.budget_seconds, say)
             rows += examining.proved(chosen.proved, str(head), order.threads, say)
@@ -95,8 +96,14 @@ def _sources(trees: Trees) -> dict[str, dict[str, Closure]]:
     return found
 
 
-def _apart(order: Order, sources: Mapping[str, Mapping[str, Closure]]) -> str:
+def _apart(order: Order, trees: Trees, sources: Mapping[str, Mapping[str, Closure]]) -> str:
     """Why the sides must not share a process, as far as the sources tell.  Code that both have is not timed, so it may do as it likes."""
+    for file, each in sources["head"].items():
+        if found := closure.elsewhere(each, Path(file), trees.root):
+            raise Mistake(
+                f"{Path(file).name} imports {found[0]}, which this Python takes from {found[1]} and not from {trees.root}, so both sides "
+                "would run that copy; install the repository in editable form, as  python -m pip install --editable ."
+            )
     if order.isolate:
         return "--isolate"
     digests = [{each.digest for each in sources[side].values()} for side in ("base", "head")]
