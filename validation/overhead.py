@@ -21,7 +21,13 @@ def one(trial: dict[str, Any]) -> dict[str, Any]:
         subprocess.run([sys.executable, "-m", "layerbench.bench", *words], stdout=subprocess.DEVNULL, check=True)
         run = store.read(store.newest(Path(folder) / "results"))
     inside = sum(sum(timing.seconds) * timing.calls_per_sample for timing in (r.outcome.timing for r in frame.measured(run)))
-    return {"seconds": run.seconds, "stages": run.stages, "inside": inside, "points": len(frame.by_point(run.records))}
+    return {
+        "seconds": run.seconds,
+        "stages": run.stages,
+        "inside": inside,
+        "points": len(frame.by_point(run.records)),
+        "threads": run.environment.threads,
+    }
 
 
 def main() -> None:
@@ -42,7 +48,8 @@ def main() -> None:
         f"{what} The stage `time` holds the timed blocks, the untimed call before each, and for",
         "a backward the forward before every call; the clock runs in a part of it only.",
     ]
-    study.publish("overhead", "Where the time of a run goes", ["stage", "seconds", "share", "without compiling"], rows, text, chosen)
+    columns = ["stage", "seconds", "share", "without compiling"]
+    study.publish("overhead", "Where the time of a run goes", columns, rows, text, chosen, f"{found['threads']} threads")
 
 
 if __name__ == "__main__":

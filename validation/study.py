@@ -84,8 +84,16 @@ def operations() -> dict[str, Callable[[], Callable[[], object]]]:
     return {"linear": linear, "layer_norm": layer_norm, "softmax": softmax}
 
 
-def publish(name: str, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], text: Sequence[str], chosen: Options) -> None:
-    """Print the table; write it to docs/validation/ unless the study was quick."""
+def publish(
+    name: str,
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    text: Sequence[str],
+    chosen: Options,
+    threads: str = "1 thread",
+) -> None:
+    """Print the table; write it to docs/validation/ unless the study was quick.  threads: of torch, in what was measured."""
     table = Table(title=title, box=None, title_justify="left")
     for column in columns:
         table.add_column(column, justify="left" if column == columns[0] else "right")
@@ -101,7 +109,7 @@ def publish(name: str, title: str, columns: Sequence[str], rows: Sequence[Sequen
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [f"# {title}", "", *text, "", "| " + " | ".join(columns) + " |", "|---" + "|---:" * (len(columns) - 1) + "|"]
     lines += ["| " + " | ".join(row) + " |" for row in rows]
-    lines += ["", f"{datetime.now(UTC):%Y-%m-%d}, {_machine()}. Made by `nox -s validate -- {name}`."]
+    lines += ["", f"{datetime.now(UTC):%Y-%m-%d}, {_machine()}, {threads}. Made by `nox -s validate -- {name}`."]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -109,4 +117,4 @@ def _machine() -> str:
     cpu = next(
         (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), ""
     )
-    return f"{cpu or platform.machine()}, shared virtual machine, torch {torch.__version__}, {torch.get_num_threads()} thread(s)"
+    return f"{cpu or platform.machine()}, shared virtual machine, torch {torch.__version__}"
