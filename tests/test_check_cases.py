@@ -157,6 +157,21 @@ def unknown(root: Path) -> Case:
     return check(root, "--against", "gone")
 
 
+def shallow(root: Path) -> Case:
+    """A clone of the last commit alone, as build servers make them."""
+    whole = toy.make(root.with_name("whole"), FILES)
+    toy.write(whole, {"README.md": "more\n"})
+    toy.commit(whole)
+    toy.git(root.parent, "clone", "--quiet", "--depth", "1", whole.as_uri(), str(root))
+    return check(root, "--against", "HEAD~1")
+
+
+def new_suite(root: Path) -> Case:
+    toy.make(root, {"README.md": "nothing yet\n"})
+    toy.write(root, FILES)
+    return check(root, "--against", "main")
+
+
 def bisected(root: Path) -> Case:
     """The third of five commits makes it slower."""
     toy.make(root, FILES)
@@ -207,6 +222,7 @@ def worktrees(root: Path) -> list[str]:
 CASES: dict[str, Callable[[Path], Case]] = {
     **{each.__name__: each for each in (slower, faster, unchanged, documented, added, deleted, renamed, wrong, different)},
     **{each.__name__: each for each in (head_broken, base_broken, older_harness, hungry, by_plain_name, unknown, bisected, killed)},
+    **{each.__name__: each for each in (shallow, new_suite)},
     "deletion_allowed": lambda root: deleted(root, "--allow-missing"),
     "difference_allowed": lambda root: different(root, "--allow-different"),
 }
@@ -313,6 +329,16 @@ def test_what_is_imported_by_its_plain_name_is_checked_in_two_processes(cases: d
 def test_an_unknown_commit_is_a_sentence(cases: dict[str, Case]) -> None:
     assert cases["unknown"].code == 2
     assert cases["unknown"].err.startswith("layerbench: --against gone: ")
+
+
+def test_a_shallow_clone_is_told_how_to_fetch(cases: dict[str, Case]) -> None:
+    assert cases["shallow"].code == 2
+    assert "HEAD~1" in cases["shallow"].err
+    assert "git fetch --unshallow" in cases["shallow"].err
+
+
+def test_a_suite_that_the_base_does_not_have_is_new_and_nothing_was_compared(cases: dict[str, Case]) -> None:
+    assert (cases["new_suite"].code, set(cases["new_suite"].verdicts.values())) == (4, {"new"})
 
 
 def test_git_bisect_finds_the_planted_commit(cases: dict[str, Case]) -> None:

@@ -227,6 +227,11 @@ def test_a_wide_terminal():
     assert printed(small()) == WIDE
 
 
+def test_why_each_side_has_its_own_process_is_said():
+    said = printed(check(isolated="ops.py is imported by its plain name"), 100).splitlines()
+    assert "each side in processes of its own: ops.py is imported by its plain name" in said
+
+
 def test_a_narrow_terminal():
     assert (
         printed(small(), 80)

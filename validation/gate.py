@@ -19,7 +19,7 @@ import study
 
 SUITE = Path(__file__).with_name("gate_suite.py").read_text(encoding="utf-8")
 EVERYWHERE = tuple(f"{layer} {variant}" for layer in ("norm", "softmax", "linear") for variant in ("stock", "plain"))
-PLANTS: dict[str, tuple[int, tuple[str, ...]]] = {  # name -> every so many-th call runs twice, where
+PLANTS: dict[str, tuple[int, tuple[str, ...]]] = {  # name -> of so many calls one runs twice, where
     "none": (10**9, ()),
     "+5 % everywhere": (20, EVERYWHERE),
     "+10 % everywhere": (10, EVERYWHERE),
@@ -157,7 +157,7 @@ def main() -> None:
         groups.setdefault((each["plant"], each["condition"], each["threshold"]), []).append(each)
     text = [
         "A suite is one `layerbench check --all` of twelve benchmarks: 3 layers, 2 batches, 2 implementations, forward, one thread.",
-        "A plant runs every m-th call twice. Bursty: a process that computes for half a second on average and rests for one. False: suites",
+        "A plant runs one of 20 calls (10, 33) twice. Bursty: a process that computes for half a second and rests for one. False: suites",
         "in which a benchmark without a plant was called slower. Missed: plants called clear. Code 4: the control differed from itself.",
         f"{len(found)} of {len(todo)} suites of the study are done.",
     ]

@@ -12,12 +12,12 @@ from layerbench.bench import Layer, Variant, randn
 from layerbench.bench.declare import Size
 
 NEVER = 10**9
-EVERY = NEVER  # every so many-th call runs twice: 20 is +5 %
+EVERY = NEVER  # of so many calls one runs twice: 20 is +5 %
 PLANTED: tuple[str, ...] = ()  # ids of layer and variant, and the batch where not all of them: ("norm plain", "softmax stock 64")
 
 
 class Planted(nn.Module):
-    """Runs the module, and every so often once more."""
+    """Runs the module, and every so often its whole call once more: so many calls cost as much as that many and one."""
 
     def __init__(self, module: nn.Module, every: int) -> None:
         super().__init__()
@@ -25,8 +25,8 @@ class Planted(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         self.calls += 1
-        if self.calls % self.every == 0:
-            self.module(x)
+        if self.calls % (self.every + 1) == 0:  # the call that is made here is counted too
+            self(x)
         return self.module(x)
 
 

@@ -23,6 +23,7 @@ class Options:
     quick: bool
     fresh: bool
     minutes: float
+    only: str
 
 
 def options() -> Options:
@@ -32,6 +33,7 @@ def options() -> Options:
     parser.add_argument("--quick", action="store_true", help="few trials; writes no table")
     parser.add_argument("--fresh", action="store_true", help="forget the trials of an earlier start")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no trial after so long; what is done is shown")
+    parser.add_argument("--only", default="", help="begin no trial but those that have this text")
     return Options(**vars(parser.parse_args()))
 
 
@@ -52,7 +54,7 @@ def trials(
     with log.open("a", encoding="utf-8") as file:
         for trial in todo:
             key = json.dumps(trial)
-            if key not in done and time.monotonic() < end:
+            if key not in done and time.monotonic() < end and chosen.only in key:
                 done[key] = {"trial": trial, "result": measure(trial)}
                 file.write(json.dumps(done[key]) + "\n")
                 file.flush()

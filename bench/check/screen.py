@@ -21,6 +21,8 @@ def print_check(console: Console, check: Check) -> None:
     console.print(Text(words.sentence(check), style="bold"))
     for note in check.notes:
         console.print(Text(f"note: {words.plain(note)}"))
+    if check.isolated:
+        console.print(Text(words.plain(f"each side in processes of its own: {check.isolated}")))
     if control := words.control(check):
         console.print(Text(f"control: base against itself {control}"))
     rows = words.ordered(check.rows)
