@@ -175,16 +175,21 @@ class Cell:
 
     # --- facts: what is the same at every measurement ----------------------------------------------------------------------------
 
-    def facts(self) -> dict[str, Facts | Outcome]:
-        """Memory, and what torch.compile did, of every variant that is the same layer; of the others why not.  Nothing is timed."""
+    def facts(self, leaks: bool) -> dict[str, Facts | Outcome]:
+        """Memory, and what torch.compile did, of every variant that is the same layer; of the others why not.  Nothing is timed.
+
+        leaks: a variant that holds more after every call has failed.
+        """
         for name, subject in list(self.subjects.items()):
             with self._attempt("warm", name):
                 make.call(subject, "training" if self.differentiable else "forward").once()
             if name in self.subjects:
                 with self._attempt("memory", name):
                     self._memory[name] = weigh(subject, self.point.device)
+                    if leaks and name != NOISE_FLOOR:
+                        leak.check(subject, self.point.device)
         self._reference_is_in()
-        known = {name: Facts(self._memory[name], self._compiled.get(name)) for name in self.subjects}
+        known = {name: Facts(self._memory[name], self._compiled.get(name), self.differentiable) for name in self.subjects}
         return {name: found for name, found in (known | self.out).items() if name != NOISE_FLOOR}
 
     # --- faults ----------------------------------------------------------------------------------------------------------------

@@ -198,7 +198,7 @@ def check(
         threads=threads,
         budget_seconds=durations.parse(budget),
         threshold=slow,
-        tolerance=_share("--tolerance", tolerance) if tolerance else max(LEAST_TOLERANCE, slow / 10),
+        tolerance=_share("--tolerance", tolerance) if tolerance else min(slow / 2, max(LEAST_TOLERANCE, slow / 10)),
         strict=strict,
         everything=everything,
         isolate=isolate,

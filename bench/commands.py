@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from .check.command import Order as CheckOrder
 from .check.record import exit_code as exit_code_of_check
 from .job import Job
 from .journal import Begun, Order
+from .mistake import Mistake
 from .plan import Selection, Task
 from .protocol import Describe, Described
 from .record import SCHEMA, Failed, Run
@@ -139,6 +141,12 @@ def check_suite(order: CheckOrder, as_json: bool, out: Path) -> int:
     except KeyboardInterrupt:
         print("layerbench: interrupted before there was a verdict; nothing was written", file=sys.stderr)
         return 130
+    except Mistake:
+        raise
+    except Exception:  # noqa: BLE001  a fault of ours must not read as a regression, which Python's own exit code 1 would be
+        traceback.print_exc()
+        print("layerbench: a fault of layerbench itself, please report it; there is no verdict", file=sys.stderr)
+        return 4
     paths = check_files.write(found, out)
     check_files.add_to_summary(found)
     if os.environ.get("GITHUB_ACTIONS") == "true":

@@ -34,7 +34,7 @@ def mount(suite: str, broken: dict[Path, str] | None = None) -> list[Declared]:
     """The layers of a suite: a folder, one file, or the installed default.
 
     Raises Mistake where a file does not import, or where there is no layer at all.  With `broken` given, a file that does not import is
-    put there with its reason, and the others are mounted.
+    put there with its reason, and what there is is mounted.
     """
     path = locate(suite)
     files = [path] if path.is_file() else sorted(file for file in path.glob("*.py") if not file.name.startswith("_"))
@@ -54,7 +54,7 @@ def mount(suite: str, broken: dict[Path, str] | None = None) -> list[Declared]:
                 raise Mistake(f"{_shown(file)}: layer {layer.name!r} is also in {other.facts.file}; give one of them another name")
             if not other or declared.facts.line > other.facts.line == 1:  # a file that only imports the layer does not declare it
                 found[layer.name] = declared
-    if not found and not broken:
+    if not found and broken is None:
         raise Mistake(f'{_shown(path)}: no Layer found; write at module level for example  softmax = Layer("softmax", ...)')
     return list(found.values())
 

@@ -39,7 +39,7 @@ def plan(layers: Sequence[LayerFacts], devices: Sequence[Device], selection: Sel
     chosen = _devices(devices, selection.devices)
     dtypes = _known("dtype", selection.dtypes, DTYPES) or DEFAULT_DTYPES
     steps = _known("step", selection.steps, STEPS) or DEFAULT_STEPS
-    _check_sizes(layers, selection.sizes)
+    check_sizes(layers, selection.sizes)
     tasks = []
     for layer, dtype, device in itertools.product(layers, dtypes, chosen):
         if dtype not in device.dtypes:
@@ -104,7 +104,8 @@ def _known(what: str, wanted: Sequence[str], known: Sequence[str]) -> tuple[str,
     return tuple(dict.fromkeys(wanted))
 
 
-def _check_sizes(layers: Sequence[LayerFacts], override: Mapping[str, tuple[int, ...]]) -> None:
+def check_sizes(layers: Sequence[LayerFacts], override: Mapping[str, tuple[int, ...]]) -> None:
+    """Raises Mistake for a dimension that none of the layers has, or a size that is none."""
     known = list(dict.fromkeys(dimension for layer in layers for dimension in layer.sweep))
     for dimension, values in override.items():
         if dimension not in known:

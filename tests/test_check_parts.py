@@ -16,7 +16,7 @@ from layerbench.bench.check.hands import Fault
 from layerbench.bench.check.messages import Examine, Examined, Facts, Sketch, Sketched, SketchReference
 from layerbench.bench.check.moved import Moved, by_plain_name
 from layerbench.bench.check.plan import Benchmark
-from layerbench.bench.check.record import Unit
+from layerbench.bench.check.record import Unit, compared
 from layerbench.bench.check.rounds import Track
 from layerbench.bench.check.sequential import Rule
 from layerbench.bench.check.verdicts import Timed
@@ -26,6 +26,8 @@ from layerbench.bench.record import Compiled, Device, Failed, LayerFacts, Memory
 
 CPU = Device("cpu", "a processor", 2**30, ("float32",))
 POINT = Point("silu", {"batch": 4}, "float32", "cpu", "forward")
+BACKWARD = Point("silu", {"batch": 4}, "float32", "cpu", "backward")
+FLAT = Facts(Memory(100, 0, 300, 300), None, differentiable=False)
 RULE = Rule(0.05, 0.005, 2)
 
 # --- one unit ------------------------------------------------------------------------------------------------------------------------
@@ -60,6 +62,9 @@ def test_a_slow_call_still_gets_three_super_cycles_and_bursts_stay_out_of_the_me
 # --- what is measured ----------------------------------------------------------------------------------------------------------------
 
 
+PAIR = (VariantFacts("stock", False, "any"), VariantFacts("plain", False, "any"))
+
+
 def paired(
     head: tuple[LayerFacts, ...], base: tuple[LayerFacts, ...], changed: set[str], expression: str = "", missing: bool = False
 ) -> plan.Plan:
@@ -67,9 +72,7 @@ def paired(
     return plan.pair(head, base, [CPU], Selection(expression, steps=("forward",)), places, changed, missing)
 
 
-def silu(
-    *batches: int, variants: tuple[VariantFacts, ...] = (VariantFacts("stock", False, "any"), VariantFacts("plain", False, "any"))
-) -> LayerFacts:
+def silu(*batches: int, variants: tuple[VariantFacts, ...] = PAIR) -> LayerFacts:
     return LayerFacts("silu", "", "silu.py", 3, {"batch": batches}, variants, {})
 
 
@@ -105,6 +108,17 @@ def test_k_selects_variants_without_dragging_the_reference_along() -> None:
         paired((silu(1),), (silu(1),), {"silu"}, "gone")
 
 
+def test_a_size_may_be_set_for_a_dimension_that_one_side_alone_has() -> None:
+    wide = LayerFacts("wide", "", "wide.py", 3, {"width": (8,)}, PAIR, {})
+    places = {"silu": "silu.py", "wide": "wide.py"}
+    selection = Selection(steps=("forward",), sizes={"width": (16,)})
+    found = plan.pair((silu(1), wide), (silu(1),), [CPU], selection, places, set(), False)
+    new = [row.id for row in found.settled if row.verdict == "new"]
+    assert new == ["wide-forward-cpu-float32-width16-stock", "wide-forward-cpu-float32-width16-plain"]
+    with pytest.raises(Mistake, match="no layer of the suite has that dimension"):
+        plan.pair((silu(1),), (silu(1),), [CPU], selection, places, set(), False)
+
+
 def test_a_variant_for_gpus_is_proved_and_a_compiled_one_is_no_control() -> None:
     variants = (VariantFacts("stock", False, "any"), VariantFacts("triton", False, "gpu"), VariantFacts("compile", True, "any"))
     found = paired((silu(1, variants=variants),), (silu(1, variants=variants),), {"silu"})
@@ -132,6 +146,8 @@ def test_one_percent_more_memory_and_one_more_graph_break_are_always_found() -> 
     assert worse(facts(), facts(breaks=1)) == ["breaks"]
     assert worse(facts(), facts(graphs=2)) == ["graphs"]
     assert worse(facts(), facts(sweep=3)) == ["sweep_graphs"]
+    longer = Facts(facts().memory, Compiled(1.0, 1, (), 0, SweepGraphs("batch", (1, 2, 4), 3)))
+    assert worse(facts(), longer) == []  # another sweep: its graphs say nothing
     assert worse(facts(saved=10_100, breaks=1), facts()) == []
 
 
@@ -205,13 +221,22 @@ def test_a_flag_is_confirmed_by_new_units_alone() -> None:
     hands = Scripted({"slow": 0.06})
     found = searched(hands, ("slow",))
     hands.differences["slow"] = 0.0  # it was luck
-    units, sure = rounds.confirm(list(found.decided), hands, RULE, found.spread)
+    units, sure = rounds.confirm(list(found.decided), hands, RULE, found)
     assert (sure, [len(each) for each in units.values()]) == (set(), [8])
     hands.differences["slow"] = 0.06
-    units, sure = rounds.confirm(list(found.decided), hands, RULE, found.spread)
+    units, sure = rounds.confirm(list(found.decided), hands, RULE, found)
     assert (sure, [len(each) for each in units.values()]) == (set(found.decided), [4])
     assert [unit.process for unit in units[Track(POINT, "slow")]] == [6, 6, 7, 7]
     assert {number for variant, sides, number in hands.asked[-4:]} == {1000, 1001, 1002, 1003}
+
+
+def test_a_head_that_fails_while_a_flag_is_confirmed_is_wrong() -> None:
+    hands = Scripted({"slow": 0.06})
+    found = searched(hands, ("slow",))
+    hands.faults["slow"] = Fault("head", "SIGSEGV")
+    units, sure = rounds.confirm(list(found.decided), hands, RULE, found)
+    row = verdicts.timed_row(Benchmark(POINT, "slow", "silu.py", 3), facts(), facts(), Timed(found, units, frozenset(sure), RULE))
+    assert (row.verdict, row.reason) == ("wrong", "head failed while it was timed: SIGSEGV")
 
 
 def test_when_the_time_is_up_what_is_open_stays_inconclusive() -> None:
@@ -222,6 +247,7 @@ def test_when_the_time_is_up_what_is_open_stays_inconclusive() -> None:
     benchmark = Benchmark(POINT, "same", "silu.py", 3)
     row = verdicts.timed_row(benchmark, facts(), facts(), Timed(found, {}, frozenset(), RULE))
     assert (row.verdict, row.reason) == ("inconclusive", "undecided after 2 units: the budget was used up")
+    assert (row.estimate, compared(row)) == (None, False)  # so a check that comes no further has compared nothing
 
 
 def test_a_side_that_fails_while_it_is_timed_takes_no_other_with_it() -> None:
@@ -265,6 +291,8 @@ def test_what_is_known_before_timing() -> None:
             "died": verdicts.before_timing(benchmark, facts(), Fault("head", "SIGSEGV"), ""),
             "base": verdicts.before_timing(benchmark, Failed("verify", "output: off"), facts(), ""),
             "skipped": verdicts.before_timing(benchmark, facts(), Skipped("compile", "no compiler"), ""),
+            "alone": verdicts.before_timing(benchmark, facts(), Skipped("verify", "the reference 'stock' failed"), ""),
+            "flat": verdicts.before_timing(Benchmark(BACKWARD, "plain", "silu.py", 3), facts(), FLAT, ""),
             "other": verdicts.before_timing(benchmark, facts(), facts(), "it computes something else"),
         }.items()
         if row
@@ -274,6 +302,8 @@ def test_what_is_known_before_timing() -> None:
         "died": ("wrong", "head failed: SIGSEGV"),
         "base": ("new", "base failed at verify: output: off"),
         "skipped": ("skipped", "no compiler"),
+        "alone": ("wrong", "the reference 'stock' failed"),
+        "flat": ("skipped", "no output of this layer has a gradient, so there is no backward to time"),
         "other": ("different", "it computes something else"),
     }
 

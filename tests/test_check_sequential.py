@@ -20,14 +20,15 @@ def test_units_that_agree_by_chance_are_not_taken_to_be_exact() -> None:
     assert sequential.mean([0.01] * 4, Spread(0.02, 0.0)) == pytest.approx((0.01, 0.001 / 2, 3))
 
 
-def test_where_all_benchmarks_spread_alike_the_suites_spread_is_taken_for_certain() -> None:
+def test_where_all_benchmarks_spread_alike_the_suites_spread_is_worth_all_that_it_was_taken_from() -> None:
     same = [[0.01, -0.01, 0.01, -0.01]] * 5
     deviation, freedom = sequential.pooled(same)
     # the logarithm of a sample variance is low on average: by psi(3/2) - ln(3/2) at three degrees of freedom
     assert deviation == pytest.approx(math.sqrt(4e-4 / 3) * math.exp(-(0.0364899740 - math.log(1.5)) / 2), rel=1e-6)
-    assert math.isinf(freedom)
+    assert freedom == 15
     mean = sequential.mean(same[0], Spread(deviation, freedom))
-    assert (mean.error, mean.freedom) == pytest.approx((deviation / 2, math.inf))
+    variance = (3 * 4e-4 / 3 + 15 * deviation**2) / 18
+    assert (mean.error, mean.freedom) == pytest.approx((math.sqrt(variance) / 2, 18))
 
 
 def test_one_benchmark_alone_has_nothing_to_lean_on() -> None:
@@ -79,21 +80,25 @@ def test_the_smallest_detectable_slow_down_is_flagged_95_times_in_100() -> None:
     assert flagged / 4000 == pytest.approx(0.95, abs=0.01)
 
 
-def suite(dice: np.random.Generator, effect: float) -> list[str]:
-    """What a suite of twelve benchmarks comes to, whose units spread by 0.4 to 3 %; flags are confirmed with new units."""
-    deviations = np.exp(dice.uniform(math.log(0.004), math.log(0.03), 12))
-    units = dice.normal(math.log1p(effect), deviations[:, None], (12, LOOKS[-1]))
-    verdicts = ["undecided"] * 12
-    taken = [0] * 12
+def suite(dice: np.random.Generator, effect: float, benchmarks: int = 12) -> list[str]:
+    """What a suite comes to whose units spread by 0.4 to 3 %, with two controls; flags are confirmed with new units."""
+    rule = Rule(0.05, 0.005, benchmarks)
+    deviations = np.exp(dice.uniform(math.log(0.004), math.log(0.03), benchmarks + 2))
+    units = dice.normal(0, deviations[:, None], (benchmarks + 2, LOOKS[-1]))
+    units[:benchmarks] += math.log1p(effect)
+    verdicts = ["undecided"] * benchmarks
+    taken = [0] * benchmarks
     for look in LOOKS:
+        if "undecided" not in verdicts:
+            break
         taken = [look if verdict == "undecided" else n for verdict, n in zip(verdicts, taken, strict=True)]
-        spread = sequential.pooled([list(row[:n]) for row, n in zip(units, taken, strict=True)])
-        for place, row in enumerate(units):
+        spread = sequential.pooled([list(row[:n]) for row, n in zip(units, (*taken, look, look), strict=True)])
+        for place, row in enumerate(units[:benchmarks]):
             if verdicts[place] == "undecided":
-                verdicts[place] = sequential.decide(sequential.mean(list(row[:look]), spread), RULE)
+                verdicts[place] = sequential.decide(sequential.mean(list(row[:look]), spread), rule)
     for place in [place for place, verdict in enumerate(verdicts) if verdict == "slower"]:
         new = list(dice.normal(math.log1p(effect), deviations[place], CONFIRMATIONS[-1]))
-        sure = any(sequential.confirmed(sequential.mean(new[:look], spread), RULE) for look in CONFIRMATIONS)
+        sure = any(sequential.confirmed(sequential.mean(new[:look], spread), rule) for look in CONFIRMATIONS)
         verdicts[place] = "slower" if sure else "unconfirmed"
     return verdicts
 
@@ -112,3 +117,11 @@ def test_a_slow_down_of_the_threshold_is_found_99_times_in_100_and_of_twice_that
     assert found.count("slower") >= 0.99 * len(found)
     found = [verdict for _ in range(50) for verdict in suite(dice, 0.10)]
     assert set(found) == {"slower"}
+
+
+def test_a_suite_of_one_benchmark_with_two_controls_is_wrong_no_more_often() -> None:
+    dice = np.random.default_rng(4)
+    assert sum("slower" in suite(dice, 0.0, 1) for _ in range(2000)) == 0
+    found = [verdict for _ in range(2000) for verdict in suite(dice, 0.05, 1)]
+    assert found.count("clear") + found.count("faster") <= 0.01 * len(found)
+    assert found.count("slower") >= 0.96 * len(found)

@@ -60,8 +60,9 @@ def check(order: Order, say: Say) -> Check:
         say("importing both sides")
         with opened(trees, order.threads, _apart(order, trees, sources), variables, order.hang_seconds) as ready:
             chosen = _plan(order, trees, ready, sources)
+            proved = examining.proved(chosen.proved, root, order.threads, order.hang_seconds, say)
             rows, control, alarm = _measure(order, chosen, ready.hands, begun + order.budget_seconds, say)
-            rows += examining.proved(chosen.proved, str(head), order.threads, say)
+            rows += proved
             notes = _notes(ready, worktree)
     return Check(
         schema=SCHEMA,
@@ -129,6 +130,8 @@ def _plan(order: Order, trees: Trees, ready: Opened, sources: Mapping[str, Mappi
         or closure.changed(sources["base"][str(files["base"][name])], sources["head"][str(file)])
     }
     head, base = ready.layers["head"], ready.layers["base"]
+    if not head and not base and not any(ready.broken.values()):
+        raise Mistake(f'--suite {order.suite}: no Layer found on either side; write at module level for example  x = Layer("x", ...)')
     chosen = plan.pair(head, base, ready.environment.devices, order.selection, places, changed, order.allow_missing)
     return replace(chosen, settled=tuple(_torn(row, ready) for row in chosen.settled))
 
@@ -143,7 +146,7 @@ def _torn(row: Row, ready: Opened) -> Row:
 
 
 def _absolute(layer: LayerFacts) -> Path:
-    return (Path.cwd() / layer.file).resolve()
+    return Path.cwd() / layer.file
 
 
 def _notes(ready: Opened, worktree: Path) -> tuple[str, ...]:
@@ -181,5 +184,5 @@ def _time(benchmarks: Sequence[Benchmark], control: Sequence[Benchmark], hands: 
     flagged = [] if found.alarms else flagged
     if flagged:
         say(f"confirming {len(flagged)} in fresh processes")
-    confirmation, sure = rounds.confirm(flagged, hands, rule, found.spread)
+    confirmation, sure = rounds.confirm(flagged, hands, rule, found)
     return Timed(found, confirmation, frozenset(sure), rule)

@@ -20,7 +20,7 @@ def compare(base: Facts, head: Facts, step: str) -> tuple[Exact, ...]:
 
 def _counts(base: Compiled, head: Compiled) -> list[tuple[str, int, int]]:
     counts = [("graphs", base.graphs, head.graphs), ("breaks", len(base.breaks), len(head.breaks))]
-    if base.sweep and head.sweep:
+    if base.sweep and head.sweep and (base.sweep.dimension, base.sweep.sizes) == (head.sweep.dimension, head.sweep.sizes):
         counts.append(("sweep_graphs", base.sweep.graphs, head.sweep.graphs))
     return counts
 

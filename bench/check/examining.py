@@ -1,6 +1,7 @@
 """What is known of the benchmarks before anything is timed: are they right, what do they hold, is the reference still the same layer?"""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from ..protocol import Describe, Finished, Prove
 from ..record import Checked, Failed, Outcome, Point
@@ -59,25 +60,26 @@ def differences(benchmarks: Sequence[Benchmark], hands: Hands, say: Say) -> dict
         if (key := kind(each.point)) not in found:
             say(f"comparing the references of {each.point.layer}")
             base, head = (hands.sketch(SketchReference(side, each.point)) for side in ("base", "head"))
-            # one that cannot run has failed verification already, which says why
-            runs = isinstance(base, Sketched) and isinstance(head, Sketched) and not base.reason and not head.reason
-            found[key] = same.difference(base, head) if runs else ""  # type: ignore[arg-type]  # as runs says
+            if isinstance(base, Sketched) and isinstance(head, Sketched) and not base.reason and not head.reason:
+                found[key] = same.difference(base, head)  # where one cannot run, the layer's next point is tried
     return found
 
 
-def proved(benchmarks: Sequence[Benchmark], suite: str, threads: int, say: Say) -> list[Row]:
-    """Variants that need a GPU where there is none: the values of the head under Triton's interpreter."""
-    if not benchmarks:
-        return []
-    worker = Worker(Describe(suite, threads), INTERPRETER)
+def proved(benchmarks: Sequence[Benchmark], root: Path, threads: int, hang_seconds: float, say: Say) -> list[Row]:
+    """Variants that need a GPU where there is none: the values of the head under Triton's interpreter.
+
+    A worker for each file, since another file of the suite may not import.
+    """
     outcomes: dict[tuple[Kind, str], Outcome] = {}
-    try:
-        for each in benchmarks:
-            if (key := (kind(each.point), each.variant)) not in outcomes:
-                say(f"proving {each.point.layer} {each.variant}")
-                outcomes[key] = _prove(worker, each)
-    finally:
-        worker.close()
+    for file in dict.fromkeys(each.file for each in benchmarks):
+        worker = Worker(Describe(str(root / file), threads), INTERPRETER, hang_seconds)
+        try:
+            for each in benchmarks:
+                if each.file == file and (key := (kind(each.point), each.variant)) not in outcomes:
+                    say(f"proving {each.point.layer} {each.variant}")
+                    outcomes[key] = _prove(worker, each)
+        finally:
+            worker.close()
     return [_proved_row(each, outcomes[kind(each.point), each.variant]) for each in benchmarks]
 
 

@@ -31,8 +31,12 @@ def write(check: Check, out: Path) -> dict[str, Path]:
 def add_to_summary(check: Check) -> None:
     """On a build server that shows a page of Markdown per job, add the summary to it."""
     if target := os.environ.get("GITHUB_STEP_SUMMARY"):
-        with Path(target).open("a", encoding="utf-8") as file:
-            file.write(markdown.summary(check))
+        guarded(partial(_append, Path(target), markdown.summary(check)), Path(target).parent)
+
+
+def _append(path: Path, text: str) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(text)
 
 
 def read(path: Path) -> Check:

@@ -43,6 +43,7 @@ class Examine(Struct, frozen=True, tag=True):
 class Facts(Struct, frozen=True, tag="facts"):
     memory: Memory
     compiled: Compiled | None
+    differentiable: bool = True  # whether there is a backward to time
 
 
 class Examined(Struct, frozen=True, tag=True):

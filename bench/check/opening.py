@@ -68,16 +68,19 @@ def _first(trees: Trees, sides: tuple[str, ...], threads: int) -> DescribeSides:
 
 
 def _together(worker: Callable[..., Worker]) -> Opened | str:
-    """Both in one process, or why not.  A file of the base that does not import beside the head may do so alone."""
+    """Both in one process, or why not.  A file that does not import beside the other side may do so alone."""
     both = worker("base", "head")
     described = both.restart()
     assert isinstance(described, DescribedSides)
     apart = described.apart
-    if torn := described.broken["base"]:
-        alone = worker("base").restart()
-        assert isinstance(alone, DescribedSides)
-        mended = [why for file, why in torn.items() if file not in alone.broken["base"]]
-        apart = apart or (f"beside the head, {mended[0]}" if mended else "")
+    for side, torn in described.broken.items():
+        if torn and not apart:
+            single = worker(side)
+            alone = single.restart()
+            single.close()
+            assert isinstance(alone, DescribedSides)
+            mended = [why for file, why in torn.items() if file not in alone.broken[side]]
+            apart = f"beside the other side, {mended[0]}" if mended else ""
     return apart or Opened(Together(both), described.layers, described.broken, described.environment, "")
 
 

@@ -16,7 +16,7 @@ from ..declare import Layer
 from ..record import Point
 
 SEED = 0
-KEPT = 16  # draws that are kept for the next unit of the same cell
+KEPT_BYTES = 2**28  # of draws, for the next unit of the same cell; the one in hand is kept however large
 MANY = 10_000
 PADDING_BYTES = 2**20  # at most, of one of the tensors that move an instance to another place
 
@@ -48,10 +48,15 @@ class Draws:
         key = (side, point.cell)
         if key not in self._kept:
             self._kept[key] = _draw(layer, point)
-            if len(self._kept) > KEPT:
+            while len(self._kept) > 1 and sum(map(_nbytes, self._kept.values())) > KEPT_BYTES:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)
         return self._kept[key]
+
+
+def _nbytes(drawn: Drawn) -> int:
+    tensors = [*drawn.weights.state_dict().values(), *drawn.inputs, *(each for each in drawn.cotangents if each is not None)]
+    return sum(tensor.nbytes for tensor in tensors)
 
 
 def _draw(layer: Layer, point: Point) -> Drawn:

@@ -48,6 +48,7 @@ def pair(
     places   layer -> its file relative to the repository, on the side that has it.
     changed  the layers whose code differs between the sides, or all of them.
     """
+    plan.check_sizes((*head, *base), selection.sizes)
     now, then = (_benchmarks(side, devices, selection, places) for side in (head, base))
     chosen = _select({**then, **now}, selection.expression)
     facts = {(layer.name, variant.name): variant for layer in (*base, *head) for variant in layer.variants}
@@ -79,7 +80,9 @@ def _benchmarks(
 ) -> dict[str, Benchmark]:
     lines = {layer.name: layer.line for layer in layers}
     found = {}
-    for task in plan.plan(layers, devices, replace(selection, expression="")):
+    known = {dimension for layer in layers for dimension in layer.sweep}
+    sizes = {dimension: values for dimension, values in selection.sizes.items() if dimension in known}
+    for task in plan.plan(layers, devices, replace(selection, expression="", sizes=sizes)):
         for variant in task.variants:
             each = Benchmark(task.point, variant, places[task.point.layer], lines[task.point.layer])
             found[each.id] = each
@@ -97,9 +100,10 @@ def _select(benchmarks: Mapping[str, Benchmark], expression: str) -> dict[str, B
 
 
 def _few(benchmarks: Sequence[Benchmark]) -> tuple[Benchmark, ...]:
-    """Two of them, of different layers where there are such."""
+    """Two of them, of different layers where there are such; forward where there is such, since not every layer has a backward."""
     if not benchmarks:
         return ()
+    benchmarks = [each for each in benchmarks if each.point.step == "forward"] or benchmarks
     first = benchmarks[0]
     others = [each for each in benchmarks if each.point.layer != first.point.layer] or list(benchmarks[1:])
     return (first, *others[-1:])

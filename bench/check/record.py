@@ -10,6 +10,7 @@ from ..record import Environment, Point
 SCHEMA = 1
 # 1  2026-11: first.
 
+FEWEST_UNITS = 4  # before which nothing is decided
 FAILURES = ("wrong", "missing", "different", "slower", "larger")  # verdicts that fail the check, the worst first
 
 
@@ -100,11 +101,16 @@ class Check(Struct, frozen=True):
     notes: tuple[str, ...] = ()
 
 
+def compared(row: Row) -> bool:
+    """Whether head was held against base: not where only one has it, nor where the time was up before there was anything to look at."""
+    undecided = row.verdict == "inconclusive" and len(row.units) < FEWEST_UNITS
+    return row.verdict not in ("new", "skipped") and not undecided
+
+
 def exit_code(check: Check) -> int:
     """0 pass · 1 regression · 3 inconclusive under --strict · 4 unreliable machine, or nothing was compared."""
     if any(row.verdict in FAILURES and not (check.unreliable and row.verdict == "slower") for row in check.rows):
         return 1
-    compared = [row for row in check.rows if row.verdict not in ("new", "skipped")]
-    if check.unreliable or not compared:
+    if check.unreliable or not any(map(compared, check.rows)):
         return 4
     return 3 if check.strict and any(row.verdict == "inconclusive" for row in check.rows) else 0

@@ -27,7 +27,7 @@ def sketch(layer: Layer, point: Point) -> Sketched:
         inputs = make.draw(layer.inputs, point.size, torch.float64, point.device, SEED)
         cotangents = make.cotangents(make.probe(module, inputs), SEED)
         seen = verify.observe(make.subject("reference", module, inputs, cotangents), SEED).all()
-    return Sketched(repr(layer.inputs), {name: _project(tensor) for name, tensor in {**dict(module.state_dict()), **seen}.items()})
+    return Sketched(repr(tuple(layer.inputs)), {name: _project(tensor) for name, tensor in {**dict(module.state_dict()), **seen}.items()})
 
 
 def _fill(module: nn.Module) -> None:
@@ -42,6 +42,9 @@ def _fill(module: nn.Module) -> None:
 def _project(tensor: Tensor) -> Sketch:
     """The tensor's sum under random signs, by the square root of its length: no larger for a long tensor than for a short one."""
     flat = tensor.detach().double().cpu().flatten()
-    signs = torch.randint(0, 2, (PROJECTIONS, flat.numel()), generator=torch.Generator().manual_seed(SEED)).double() * 2 - 1
+    dice, projections = torch.Generator().manual_seed(SEED), []
+    for _ in range(PROJECTIONS):  # one after the other: the signs of a large tensor fill memory
+        signs = torch.randint(0, 2, flat.shape, generator=dice, dtype=torch.int8)
+        projections.append(float(flat[signs == 1].sum() - flat[signs == 0].sum()) / max(1, flat.numel()) ** 0.5)
     largest = float(flat.abs().max()) if flat.numel() else 0.0
-    return Sketch(tuple(tensor.shape), largest, tuple((signs @ flat / max(1, flat.numel()) ** 0.5).tolist()))
+    return Sketch(tuple(tensor.shape), largest, tuple(projections))

@@ -87,10 +87,10 @@ def _look(found: Found, tracks: Sequence[Track], control: Sequence[Track], rule:
             found.alarms[track] = mean.value
 
 
-def confirm(flagged: Sequence[Track], hands: Hands, rule: Rule, spread: Spread) -> tuple[Mapping[Track, list[Unit]], set[Track]]:
-    """New units of fresh processes for what was flagged; and which of it they say again."""
+def confirm(flagged: Sequence[Track], hands: Hands, rule: Rule, before: Found) -> tuple[Mapping[Track, list[Unit]], set[Track]]:
+    """New units of fresh processes for what was flagged, and which of it they say again.  What fails there is put with the faults."""
     units: dict[Track, list[Unit]] = {track: [] for track in flagged}
-    found = Found(units)
+    found, spread = Found(units), before.spread
     sure: set[Track] = set()
     for number in range(CONFIRMATIONS[-1]):
         left = [track for track in found.open(flagged) if track not in sure]
@@ -102,6 +102,7 @@ def confirm(flagged: Sequence[Track], hands: Hands, rule: Rule, spread: Spread) 
             _take(track, CONFIRMATION + number, hands, found)
         if number + 1 in CONFIRMATIONS:
             sure |= {track for track in found.open(left) if sequential.confirmed(sequential.mean(differences(units[track]), spread), rule)}
+    before.faults |= found.faults
     return units, sure
 
 

@@ -57,10 +57,11 @@ def pooled(samples: Sequence[Sequence[float]]) -> Spread:
     logs = np.log(np.maximum([variance for variance, _ in varied], LEAST_SPREAD**2)) - psi(halves) + np.log(halves)
     excess = float(np.var(logs, ddof=1) - np.mean(polygamma(1, halves)))
     middle = float(np.mean(logs))
+    known = float(2 * halves.sum())  # it is no more certain than what it was taken from
     if excess <= 0:
-        return Spread(math.exp(middle / 2), math.inf)
+        return Spread(math.exp(middle / 2), known)
     half = _trigamma_inverse(excess)
-    return Spread(math.exp((middle + float(psi(half)) - math.log(half)) / 2), 2 * half)
+    return Spread(math.exp((middle + float(psi(half)) - math.log(half)) / 2), min(known, 2 * half))
 
 
 def _trigamma_inverse(value: float) -> float:
@@ -79,13 +80,10 @@ def mean(differences: Sequence[float], spread: Spread) -> Mean:
     """Mean of a benchmark's units; its variance moderated: its own and the suite's, weighted by their degrees of freedom."""
     n = len(differences)
     own, freedom = (float(np.var(differences, ddof=1)), n - 1) if n > 1 else (0.0, 0)
-    if math.isinf(spread.freedom):
-        variance, total = spread.deviation**2, math.inf
-    elif freedom + spread.freedom == 0:
+    total = freedom + spread.freedom
+    if total == 0:
         return Mean(float(np.mean(differences)), math.inf, 1)
-    else:
-        total = freedom + spread.freedom
-        variance = (freedom * own + spread.freedom * spread.deviation**2) / total
+    variance = (freedom * own + spread.freedom * spread.deviation**2) / total
     return Mean(float(np.mean(differences)), max(LEAST_SPREAD, math.sqrt(variance)) / math.sqrt(n), total)
 
 

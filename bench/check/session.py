@@ -4,6 +4,8 @@ import os
 import sys
 from pathlib import Path
 
+import torch
+
 from .. import compiling, environment, mount, state
 from ..cell import Cell
 from ..declare import Layer
@@ -11,7 +13,7 @@ from ..fault import in_words
 from ..mistake import Mistake
 from ..protocol import Answer, Request
 from ..prove import Enter, prove
-from ..record import LayerFacts, SweepGraphs
+from ..record import Failed, LayerFacts, Point, SweepGraphs, TensorError
 from .messages import DescribedSides, DescribeSides, Examine, Examined, MeasureUnit, Prepare, Sketched, SketchReference, TimeBlock
 from .moved import Moved, by_plain_name
 from .references import sketch
@@ -25,6 +27,8 @@ class Sides:
         self._enter = enter
         self._layers: dict[str, dict[str, Layer]] = {}
         self._timing = Timing(self._layers, enter)
+        self._proofs: dict[tuple[str, str, str], dict[str, list[TensorError] | Failed]] = {}  # once per layer, dtype and device
+        self._sweeps: dict[tuple[str, str, str], SweepGraphs | None] = {}
 
     def close(self) -> None:
         """Nothing is held beyond this process."""
@@ -55,7 +59,7 @@ class Sides:
         broken: dict[str, dict[str, str]] = {}
         apart = ""
         for side, suite in request.suites.items():
-            before, variables = state.look(), dict(os.environ)
+            before, settings, operators = state.look(), _settings(), _operators()
             torn: dict[Path, str] = {}
             declared = mount.mount(suite, torn)
             root = Path(request.roots[side])
@@ -64,25 +68,36 @@ class Sides:
             }
             self._layers[side] = {each.layer.name: each.layer for each in declared}
             facts[side] = tuple(each.facts for each in declared)
-            apart = apart or _changed_settings(side, before, variables)
+            if len(request.suites) > 1:  # alone, a side keeps the settings that it makes, as it does in use
+                apart = apart or _in_common(side, before, settings, operators)
         strangers = by_plain_name(request.moved[:1] if request.moved else request.roots.values(), request.suites.values())
         if strangers and request.moved:
             raise Mistake(f"base: {strangers[0]} came from the working tree, so base and head cannot be told apart; import it relatively")
         if strangers and len(request.suites) > 1:
             apart = f"{strangers[0]} is imported by its plain name, of which a process has but one"
-        return DescribedSides(facts, broken, environment.look(Path(next(iter(request.roots.values())))), apart)
+        root = Path(request.roots.get("head", request.roots.get("base", "")))
+        return DescribedSides(facts, broken, environment.look(root), apart)
 
     def _examine(self, request: Examine) -> Examined:
         """The head is proved at its verify_at sizes too; of the base it is enough that it agrees with its reference here."""
         layer, point = self._layers[request.side][request.point.layer], request.point
         names = tuple(dict.fromkeys((next(iter(layer.variants)), *request.variants)))
-        proofs = prove(layer, names, point.dtype, point.device, self._enter) if request.side == "head" else {}
-        sweeps: dict[str, SweepGraphs | None] = {}
-        for name in names:
-            if layer.variants[name].compile and not compiling.missing_compiler():
-                self._enter("compile", name)
-                sweeps[name] = compiling.over_sweep(layer, name)
-        return Examined(Cell(layer, point, names, proofs, self._enter, sweeps, cold=False).facts())
+        is_head = request.side == "head"
+        proofs = self._proofs_of(layer, names, point) if is_head else {}
+        sweeps = {name: self._sweep_of(request.side, layer, name) for name in names if layer.variants[name].compile}
+        return Examined(Cell(layer, point, names, proofs, self._enter, sweeps, cold=False).facts(leaks=is_head))
+
+    def _proofs_of(self, layer: Layer, names: tuple[str, ...], point: Point) -> dict[str, list[TensorError] | Failed]:
+        known = self._proofs.setdefault((layer.name, point.dtype, point.device), {})
+        if new := tuple(name for name in names if name not in known):
+            known |= prove(layer, new, point.dtype, point.device, self._enter)
+        return {name: known[name] for name in names}
+
+    def _sweep_of(self, side: str, layer: Layer, name: str) -> SweepGraphs | None:
+        if (key := (side, layer.name, name)) not in self._sweeps:
+            self._enter("compile", name)
+            self._sweeps[key] = None if compiling.missing_compiler() else compiling.over_sweep(layer, name)
+        return self._sweeps[key]
 
     def _sketch(self, request: SketchReference) -> Sketched:
         layer = self._layers[request.side][request.point.layer]
@@ -93,9 +108,30 @@ class Sides:
             return Sketched("", {}, in_words(error))
 
 
-def _changed_settings(side: str, before: state.State, variables: dict[str, str]) -> str:
+def _in_common(side: str, before: state.State, settings: dict[str, object], operators: dict[str, object]) -> str:
     """What importing a side changed for the other, in words; "" where nothing."""
     if changes := state.put_back(before):
         return f"importing {side} {changes}"
-    names = sorted(name for name in {*variables, *os.environ} if variables.get(name) != os.environ.get(name))
-    return f"importing {side} changes the environment variable {names[0]}" if names else ""
+    now = _settings()
+    if names := sorted(name for name in {*settings, *now} if settings.get(name) != now.get(name)):
+        return f"importing {side} changes {names[0]}"
+    taken = sorted(name for name, made in _operators().items() if operators.get(name, made) is not made)
+    return f"importing {side} registers the operator {taken[0]}, which the other side has registered too" if taken else ""
+
+
+def _settings() -> dict[str, object]:
+    """What a suite may set for the whole process, beside what `state` looks after."""
+    backends = torch.backends
+    flags = {
+        "torch.backends.cudnn.benchmark": backends.cudnn.benchmark,
+        "torch.backends.cudnn.allow_tf32": backends.cudnn.allow_tf32,
+        "torch.backends.mkldnn.enabled": backends.mkldnn.enabled,
+        "flash attention": backends.cuda.flash_sdp_enabled(),  # type: ignore[no-untyped-call]  # torch has no type for it
+        "memory-efficient attention": backends.cuda.mem_efficient_sdp_enabled(),  # type: ignore[no-untyped-call]
+    }
+    return flags | {f"the environment variable {name}": value for name, value in os.environ.items()}
+
+
+def _operators() -> dict[str, object]:
+    """The custom operators by name: a second one of a name takes the place of the first in silence."""
+    return dict(torch._library.custom_ops.OPDEFS)

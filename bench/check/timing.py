@@ -16,7 +16,9 @@ from .messages import MeasuredUnit, MeasureUnit, Prepare, Prepared, TimedBlock
 from .pair import Draws, Instance, instance
 from .unit import Block
 
-SPOILT = "torch.compile compiled again while it was timed"
+
+class CompiledAgain(Exception):
+    """A block held a compilation."""
 
 
 class Timing:
@@ -41,14 +43,11 @@ class Timing:
                 made[role] = self._make(role, roles[role], point, variant, dice)
                 blocks[role] = self._block(role, variant, point, made[role])
             calls = self._block_calls(point, variant, made["base"])
-            graphs = compiling.graphs_so_far()
             with collector.paused():
                 now = self._clock(point.device).now
                 measured = unit.measure(blocks["base"], blocks["head"], calls, request.seconds, now, dice, os.getpid())
         except Exception as error:  # noqa: BLE001  the code is the user's: any exception is a result
             return MeasuredUnit(None, self._role, in_words(error))
-        if compiling.graphs_so_far() > graphs:
-            return MeasuredUnit(None, self._role, SPOILT)
         return MeasuredUnit(measured)
 
     def prepare(self, request: Prepare) -> Prepared:
@@ -66,13 +65,11 @@ class Timing:
     def block(self, calls: int) -> TimedBlock:
         """One block of what was prepared last."""
         assert self._prepared
-        graphs = compiling.graphs_so_far()
         try:
             with collector.paused():
-                seconds = self._prepared(calls)
+                return TimedBlock(self._prepared(calls))
         except Exception as error:  # noqa: BLE001  as above
             return TimedBlock(0.0, in_words(error))
-        return TimedBlock(seconds, SPOILT if compiling.graphs_so_far() > graphs else "")
 
     def _make(self, role: str, side: str, point: Point, variant: str, dice: random.Random) -> Instance:
         self._role = role
@@ -92,8 +89,12 @@ class Timing:
         def timed(calls: int) -> float:
             self._role = role
             self._enter(stage, variant)
+            graphs = compiling.graphs_so_far()
             made.call.once()
-            return clock.time(made.call, calls) / calls
+            seconds = clock.time(made.call, calls) / calls
+            if compiling.graphs_so_far() > graphs:
+                raise CompiledAgain("torch.compile compiled again while it was timed")
+            return seconds
 
         return timed
 

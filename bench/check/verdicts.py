@@ -11,7 +11,7 @@ from . import exact, sequential
 from .hands import Fault
 from .messages import Facts
 from .plan import Benchmark
-from .record import Estimate, Row, Unit
+from .record import FEWEST_UNITS, Estimate, Row, Unit
 from .rounds import Found, Track, differences
 from .sequential import Rule
 
@@ -35,10 +35,13 @@ def before_timing(benchmark: Benchmark, base: Known | Fault, head: Known | Fault
             continue
         stage = f" at {known.stage}" if isinstance(known, Failed) else ""
         why = f"{side} failed{stage}: {known.reason}" if isinstance(known, Failed | Fault) else getattr(known, "reason", "")
-        if isinstance(known, Skipped):
+        if isinstance(known, Skipped) and known.stage == "compile":  # no compiler here; at any other stage its reference has failed
             return benchmark.row("skipped", why)
         return benchmark.row("wrong" if side == "head" else "new", why)
-    return benchmark.row("different", difference) if difference else None
+    if difference:
+        return benchmark.row("different", difference)
+    timeable = benchmark.point.step == "forward" or all(isinstance(each, Facts) and each.differentiable for each in (base, head))
+    return None if timeable else benchmark.row("skipped", "no output of this layer has a gradient, so there is no backward to time")
 
 
 def timed_row(benchmark: Benchmark, base: Known | Fault, head: Known | Fault, timed: Timed) -> Row:
@@ -82,8 +85,8 @@ def control_row(benchmark: Benchmark, timed: Timed) -> Row:
 
 
 def _estimate(units: Sequence[Unit], timed: Timed) -> Estimate | None:
-    """None where there is nothing to tell an error from."""
-    if len(units) < 2:
+    """None before there are as many units as a decision takes."""
+    if len(units) < FEWEST_UNITS:
         return None
     mean = sequential.mean(differences(units), timed.found.spread)
     ratio, low, high = sequential.interval(mean)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from .digits import change, detectable, known, percent, slow_down
-from .record import FAILURES, Check, Exact, Row, Side, exit_code
+from .record import FAILURES, Check, Exact, Row, Side, compared, exit_code
 
 TIMED = ("slower", "faster", "clear", "inconclusive")  # decided by times, so they count only on a reliable machine
 APART = ("new", "skipped")  # not compared with anything
@@ -104,7 +104,7 @@ def failures(check: Check) -> list[Row]:
 
 
 def nothing_compared(check: Check) -> bool:
-    return all(row.verdict in APART for row in check.rows)
+    return not any(map(compared, check.rows))
 
 
 def moved(row: Row) -> bool:

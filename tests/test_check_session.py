@@ -1,0 +1,93 @@
+"""What a worker says of two mounted sides: whether they may live in one process, and why not.  In this process, nothing is timed."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from toy_repository import write
+
+from layerbench.bench.check.messages import DescribedSides, DescribeSides, Examine, Examined, Facts, Sketched, SketchReference
+from layerbench.bench.check.same import difference
+from layerbench.bench.check.session import Sides
+from layerbench.bench.record import Failed, Point
+
+LAYER = """
+import os
+import torch
+from torch import nn
+from layerbench.bench import Layer, Variant, randn
+
+class Plain(nn.SiLU):
+    def forward(self, x):
+        return x * x.sigmoid()
+
+silu = Layer("silu", {"batch": (4,)}, (randn("batch", 8),), lambda module, size: module(),
+    {"stock": Variant(nn.SiLU), "plain": Variant(Plain)})
+"""
+OPERATOR = """
+@torch.library.custom_op("layerbench_tests::twice", mutates_args=())
+def twice(x: torch.Tensor) -> torch.Tensor:
+    return 2 * x
+"""
+POINT = Point("silu", {"batch": 4}, "float32", "cpu", "forward")
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    """A suite may leave settings behind; no other test shall meet them."""
+    precision, benchmark = torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark
+    yield
+    torch.set_float32_matmul_precision(precision)
+    torch.backends.cudnn.benchmark = benchmark
+    os.environ.pop("LAYERBENCH_TESTS", None)
+
+
+def sides(folder: Path, base: str, head: str) -> tuple[Sides, DescribedSides]:
+    roots = {side: str(write(folder / side, {"layers/silu.py": text})) for side, text in (("base", base), ("head", head))}
+    session = Sides(lambda stage, variant: None)
+    answer = session.answer(DescribeSides({side: f"{root}/layers" for side, root in roots.items()}, roots, 0))
+    assert isinstance(answer, DescribedSides)
+    return session, answer
+
+
+@pytest.mark.parametrize(
+    ("base", "head", "said"),
+    [
+        ("", "", ""),
+        (OPERATOR.replace("twice", "once"), "", ""),  # a name of its own: what is registered stays
+        (OPERATOR, OPERATOR, "importing head registers the operator layerbench_tests::twice, which the other side has registered too"),
+        ("", "torch.backends.cudnn.benchmark = True", "importing head changes torch.backends.cudnn.benchmark"),
+        ("os.environ['LAYERBENCH_TESTS'] = '1'", "", "importing base changes the environment variable LAYERBENCH_TESTS"),
+        ("", "torch.set_float32_matmul_precision('high')", "importing head changes the float32 matmul precision from highest to high"),
+    ],
+)
+def test_why_two_sides_may_not_share_a_process(base: str, head: str, said: str, tmp_path: Path) -> None:
+    assert sides(tmp_path, LAYER + base, LAYER + head)[1].apart == said
+
+
+def test_alone_a_side_keeps_the_settings_that_it_makes(tmp_path: Path) -> None:
+    root = str(write(tmp_path, {"layers/silu.py": LAYER + "torch.set_float32_matmul_precision('high')"}))
+    answer = Sides(lambda stage, variant: None).answer(DescribeSides({"head": f"{root}/layers"}, {"head": root}, 0))
+    assert isinstance(answer, DescribedSides)
+    assert (answer.apart, torch.get_float32_matmul_precision()) == ("", "high")
+
+
+def test_a_file_that_does_not_import_is_told_by_its_side_and_the_others_are_there(tmp_path: Path) -> None:
+    _, answer = sides(tmp_path, LAYER + "\nraise RuntimeError('half written')", LAYER)
+    why = "layers/silu.py, line 15: the file does not import: RuntimeError: half written"
+    assert answer.broken == {"base": {"layers/silu.py": why}, "head": {}}
+    assert (answer.layers["base"], [each.name for each in answer.layers["head"]]) == ((), ["silu"])
+
+
+def test_the_head_is_verified_and_weighed_and_references_are_compared(tmp_path: Path) -> None:
+    session, _ = sides(tmp_path, LAYER, LAYER.replace("x * x.sigmoid()", "x * x.sigmoid() * 1.01"))
+    head, base = (session.answer(Examine(side, POINT, ("plain",))) for side in ("head", "base"))
+    assert isinstance(head, Examined) and isinstance(base, Examined)
+    assert isinstance(head.facts["plain"], Failed) and head.facts["plain"].stage == "verify"
+    assert isinstance(base.facts["plain"], Facts)
+    assert base.facts["plain"].memory.live_bytes == 4 * 8 * 4
+    then, now = (session.answer(SketchReference(side, POINT)) for side in ("base", "head"))
+    assert isinstance(then, Sketched) and isinstance(now, Sketched)
+    assert (difference(then, now), then.tensors["output"].shape) == ("", (4, 8))
