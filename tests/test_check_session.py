@@ -76,7 +76,7 @@ def test_alone_a_side_keeps_the_settings_that_it_makes(tmp_path: Path) -> None:
 
 def test_a_file_that_does_not_import_is_told_by_its_side_and_the_others_are_there(tmp_path: Path) -> None:
     _, answer = sides(tmp_path, LAYER + "\nraise RuntimeError('half written')", LAYER)
-    why = "layers/silu.py, line 15: the file does not import: RuntimeError: half written"
+    why = "layers/silu.py, line 14: the file does not import: RuntimeError: half written"
     assert answer.broken == {"base": {"layers/silu.py": why}, "head": {}}
     assert (answer.layers["base"], [each.name for each in answer.layers["head"]]) == ((), ["silu"])
 
