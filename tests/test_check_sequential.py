@@ -63,7 +63,8 @@ def test_decisions_of_one_look(value: float, error: float, word: str) -> None:
 def test_an_alarm_of_the_control_goes_either_way() -> None:
     assert sequential.alarm(Mean(0.05, 0.005, math.inf), RULE)
     assert sequential.alarm(Mean(-0.05, 0.005, math.inf), RULE)
-    assert not sequential.alarm(Mean(0.02, 0.005, math.inf), RULE)
+    assert not sequential.alarm(Mean(0.024, 0.005, math.inf), RULE)  # 4.0 errors beyond are needed: normal quantile at 1 - 0.001 / 28
+    assert sequential.alarm(Mean(0.026, 0.005, math.inf), RULE)
 
 
 def test_the_interval_is_students() -> None:

@@ -130,7 +130,7 @@ def test_details_show_samples_operators_accuracy_and_the_command(visit):
     assert "point=softmax-forward-cpu-float32-batch1-width1024" in page.evaluate("location.hash")
     page.keyboard.press("Escape")
     dialog.wait_for(state="hidden")
-    assert page.evaluate("location.hash") == ""
+    page.wait_for_url(lambda url: "#" not in url)
 
 
 def test_a_link_to_a_point_opens_it(visit):

@@ -15,6 +15,8 @@ from scipy.special import polygamma, psi, stdtr, stdtrit
 LOOKS = (4, 6, 8, 12, 16, 24, 32)  # numbers of units at which a benchmark may be decided
 ALARMS = 0.05  # false flags of a suite, over all its benchmarks and looks, before they are confirmed
 MISSES = 0.01  # slow-downs of just the threshold that are cleared by chance, over all looks
+UNRELIABLE = 0.001  # machines that are called unreliable by chance, over both directions of all controls and all looks
+CONTROLS = 2  # at most
 CONFIRMATIONS = (4, 8)  # numbers of fresh units at which a flag may be confirmed
 CONFIRMED = 0.01  # level of the confirmation, over its looks
 LEAST_SPREAD = 0.001  # a unit's difference is never taken to be more exact than this
@@ -106,7 +108,8 @@ def confirmed(found: Mean, rule: Rule) -> bool:
 
 def alarm(found: Mean, rule: Rule) -> bool:
     """Whether the base differs from itself, in either direction, by more than the tolerance: then the machine is not to be believed."""
-    return abs(found.value) - _t(1 - ALARMS / (2 * rule.benchmarks * len(LOOKS)), found) * found.error > math.log1p(rule.tolerance)
+    level = UNRELIABLE / (2 * CONTROLS * len(LOOKS))
+    return abs(found.value) - _t(1 - level, found) * found.error > math.log1p(rule.tolerance)
 
 
 def interval(found: Mean, level: float = 0.95) -> tuple[float, float, float]:
