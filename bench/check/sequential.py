@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import polygamma, psi, stdtr, stdtrit
+from scipy.special import polygamma, psi, stdtrit
 
 LOOKS = (4, 6, 8, 12, 16, 24, 32)  # numbers of units at which a benchmark may be decided
 ALARMS = 0.05  # false flags of a suite, over all its benchmarks and looks, before they are confirmed
@@ -122,11 +122,6 @@ def detectable(found: Mean, rule: Rule, power: float = 0.95) -> float:
     """The smallest slow-down, as a ratio less 1, that so many units of that spread flag with this probability."""
     level = ALARMS / (rule.benchmarks * len(LOOKS))
     return math.expm1(math.log1p(rule.tolerance) + (_t(1 - level, found) + _t(power, found)) * found.error)
-
-
-def probability(found: Mean, rule: Rule) -> float:
-    """One-sided probability of units like these where the head is slower by no more than the tolerance."""
-    return 1 - float(stdtr(min(found.freedom, 1e6), (found.value - math.log1p(rule.tolerance)) / found.error))
 
 
 def _t(quantile: float, found: Mean) -> float:
