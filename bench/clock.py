@@ -32,6 +32,10 @@ class Clock(Protocol):
         """Seconds on a monotonic clock of the host, for budgets."""
         ...
 
+    def held(self) -> float:
+        """Seconds for which this process has held the host's cores; over a stretch of work less than `now` where others had them."""
+        ...
+
     def time(self, call: Call, calls: int) -> float:
         """Seconds that `calls` steps take together, set-up not counted."""
         ...
@@ -44,6 +48,9 @@ class HostClock:
 
     def now(self) -> float:
         return time.perf_counter()
+
+    def held(self) -> float:
+        return time.process_time()
 
     def time(self, call: Call, calls: int) -> float:
         held = None  # one output alive at a time, for every variant alike
@@ -78,6 +85,9 @@ class AcceleratorClock:
     def now(self) -> float:
         return time.perf_counter()
 
+    def held(self) -> float:
+        return self.now()  # the work is the device's: nobody takes it away
+
     def time(self, call: Call, calls: int) -> float:
         spans = []
         held = None  # as on the host
@@ -108,6 +118,9 @@ class FakeClock:
         self._now = 0.0
 
     def now(self) -> float:
+        return self._now
+
+    def held(self) -> float:
         return self._now
 
     def time(self, call: Call, calls: int) -> float:

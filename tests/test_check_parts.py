@@ -11,7 +11,7 @@ import pytest
 from runs import layer
 
 from layerbench.bench import cli, commands
-from layerbench.bench.check import exact, plan, rounds, same, unit, verdicts
+from layerbench.bench.check import exact, plan, rounds, same, timing, unit, verdicts
 from layerbench.bench.check.hands import Fault
 from layerbench.bench.check.messages import Examine, Examined, Facts, Sketch, Sketched, SketchReference
 from layerbench.bench.check.moved import Moved, by_plain_name
@@ -20,6 +20,7 @@ from layerbench.bench.check.record import Unit, compared
 from layerbench.bench.check.rounds import Track
 from layerbench.bench.check.sequential import Rule
 from layerbench.bench.check.verdicts import Timed
+from layerbench.bench.clock import Call, FakeClock
 from layerbench.bench.mistake import Mistake
 from layerbench.bench.plan import Selection
 from layerbench.bench.record import Compiled, Device, Failed, LayerFacts, Memory, Point, Skipped, SweepGraphs, VariantFacts
@@ -37,10 +38,10 @@ def test_a_unit_alternates_in_mirrored_order_and_drift_falls_on_both_alike() -> 
     now, order = [0.0], []
 
     def block(side: str, seconds: float) -> Callable[[int], float]:
-        def timed(calls: int) -> float:
+        def timed(calls: int) -> unit.Timed:
             order.append(side)
             now[0] += calls * seconds
-            return seconds * math.exp(0.5 * now[0])  # the machine slows down steadily
+            return unit.Timed(seconds * math.exp(0.5 * now[0]))  # the machine slows down steadily
 
         return timed
 
@@ -53,10 +54,35 @@ def test_a_unit_alternates_in_mirrored_order_and_drift_falls_on_both_alike() -> 
 
 
 def test_a_slow_call_still_gets_three_super_cycles_and_bursts_stay_out_of_the_mean() -> None:
-    blocks = iter([1.0] * 8 + [1.0, 5.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0] + [1.0] * 64)
+    blocks = map(unit.Timed, [1.0] * 8 + [1.0, 5.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0] + [1.0] * 64, [0, 2, 1] + [0] * 77)
     found = unit.measure(lambda _: next(blocks), lambda _: next(blocks), 1, 0.0, lambda: 0.0, random.Random(0))
-    assert (found.cycles, found.base_seconds) == (3, 1.0)
-    assert unit._trimmed([0.0, 0.01, 0.02, 0.03, 9.0]) == pytest.approx(0.02)
+    assert (found.cycles, found.base_seconds, found.again) == (3, 1.0, 3)
+    assert unit.trimmed([0.0, 0.01, 0.02, 0.03, 9.0]) == pytest.approx(0.02)
+
+
+class Busy(FakeClock):
+    """A host whose scheduler gives the core away in the stretches named, by their numbers."""
+
+    def __init__(self, cut: set[int]) -> None:
+        super().__init__(lambda variant, number: 0.002)
+        self.cut, self.taken = cut, 0
+        self.lost = 0.0
+
+    def held(self) -> float:
+        return self.now() - self.lost
+
+    def block(self) -> float:
+        seconds = self.time(Call("stock", None, lambda _: None), 1)
+        self.lost += 0.001 if self.taken in self.cut else 0.0
+        self.taken += 1
+        return seconds
+
+
+@pytest.mark.parametrize(("cut", "again"), [(set(), 0), ({0, 1}, 2), ({1, 2, 3, 4}, 0), (set(range(9)), 3)])
+def test_a_block_that_lost_its_core_is_taken_again_up_to_three_times(cut: set[int], again: int) -> None:
+    clock = Busy(cut)
+    taken = timing.undisturbed(clock.block, clock)
+    assert (taken.seconds, taken.again, clock.taken) == (0.002, again, again + 1)
 
 
 # --- what is measured ----------------------------------------------------------------------------------------------------------------
@@ -222,11 +248,11 @@ def test_a_flag_is_confirmed_by_new_units_alone() -> None:
     found = searched(hands, ("slow",))
     hands.differences["slow"] = 0.0  # it was luck
     units, sure = rounds.confirm(list(found.decided), hands, RULE, found)
-    assert (sure, [len(each) for each in units.values()]) == (set(), [8])
+    assert (sure, [len(each) for each in units.values()]) == (set(), [16])
     hands.differences["slow"] = 0.06
     units, sure = rounds.confirm(list(found.decided), hands, RULE, found)
     assert (sure, [len(each) for each in units.values()]) == (set(found.decided), [4])
-    assert [unit.process for unit in units[Track(POINT, "slow")]] == [6, 6, 7, 7]
+    assert [unit.process for unit in units[Track(POINT, "slow")]] == [10, 10, 11, 11]
     assert {number for variant, sides, number in hands.asked[-4:]} == {1000, 1001, 1002, 1003}
 
 

@@ -99,7 +99,7 @@ def suite(dice: np.random.Generator, effect: float, benchmarks: int = 12) -> lis
                 verdicts[place] = sequential.decide(sequential.mean(list(row[:look]), spread), rule)
     for place in [place for place, verdict in enumerate(verdicts) if verdict == "slower"]:
         new = list(dice.normal(math.log1p(effect), deviations[place], CONFIRMATIONS[-1]))
-        sure = any(sequential.confirmed(sequential.mean(new[:look], spread), rule) for look in CONFIRMATIONS)
+        sure = any(sequential.confirmed(sequential.mean(new[:look], sequential.afterwards(spread)), rule) for look in CONFIRMATIONS)
         verdicts[place] = "slower" if sure else "unconfirmed"
     return verdicts
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import psutil
 import study
+from neighbour import BURSTY, HALF, QUIET, beside
 
 SUITE = Path(__file__).with_name("gate_suite.py").read_text(encoding="utf-8")
 EVERYWHERE = tuple(f"{layer} {variant}" for layer in ("norm", "softmax", "linear") for variant in ("stock", "plain"))
@@ -27,7 +28,6 @@ PLANTS: dict[str, tuple[int, tuple[str, ...]]] = {  # name -> of so many calls o
     "+5 % in one, at one batch": (20, ("softmax stock 16",)),
     "+3 % everywhere": (33, EVERYWHERE),
 }
-QUIET, BURSTY, HALF = "quiet", "bursty neighbour", "load in the second half"
 KINDS = (  # plant, condition, threshold; in an order that brings every kind early
     *(("none", condition, "5%") for condition in (QUIET, BURSTY, HALF, QUIET, BURSTY, HALF)),
     *(("+5 % everywhere", QUIET, "5%"), ("+5 % in one", BURSTY, "5%"), ("+10 % everywhere", BURSTY, "5%")),
@@ -35,21 +35,12 @@ KINDS = (  # plant, condition, threshold; in an order that brings every kind ear
 )
 ROUNDS = 34
 FEW = (0, 6)  # kinds of a quick study: equal code, and a plant everywhere
-BURSTS = """
-import random, time
-while True:
-    end = time.time() + random.expovariate(2)
-    while time.time() < end:
-        pass
-    time.sleep(random.expovariate(1))
-"""
-SPIN = "while True: pass"
 USUAL_SECONDS = 40.0  # of a check of equal code
 
 
 def one(trial: dict[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="layerbench-gate-") as folder:
-        root = _repository(Path(folder), *PLANTS[trial["plant"]])
+        root = repository(Path(folder), *PLANTS[trial["plant"]])
         before, started = _processor_seconds(), time.monotonic()
         code, printed = _check(root, trial["threshold"], trial["condition"])
         seconds = time.monotonic() - started
@@ -69,33 +60,28 @@ def _check(root: Path, threshold: str, condition: str) -> tuple[int, str]:
     """The exit code and the JSON of one check, while a neighbour works or not."""
     words = ["--suite", "layers", "--against", "HEAD", "--all", "--step", "forward", "--json", "--threshold", threshold]
     command = [sys.executable, "-m", "layerbench.bench", "check", *words]
-    process = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True)
-    neighbour = None if condition == QUIET else subprocess.Popen([sys.executable, "-c", BURSTS if condition == BURSTY else _late(SPIN)])
-    printed, _ = process.communicate()
-    if neighbour:
-        neighbour.kill()
-        neighbour.wait()
-    return process.returncode, printed
+    with beside(condition, USUAL_SECONDS):
+        process = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, text=True)
+    return process.returncode, process.stdout
 
 
-def _late(code: str) -> str:
-    return f"import time\ntime.sleep({USUAL_SECONDS / 2})\n{code}"
-
-
-def _repository(root: Path, every: int, planted: Sequence[str]) -> Path:
+def repository(root: Path, every: int, planted: Sequence[str]) -> Path:
     """The suite as it is in its one commit, and with the plant in the working tree."""
     file = root / "layers" / "suite.py"
     file.parent.mkdir()
     file.write_text(SUITE, encoding="utf-8")
-    git = ["git", "-C", str(root), "-c", "user.name=study", "-c", "user.email=study@example.org"]
     for words in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "base"]):
-        subprocess.run([*git, *words], check=True)
+        subprocess.run([*git(root), *words], check=True)
     if planted:
         names = f"PLANTED: tuple[str, ...] = {tuple(planted)!r}"
         text = SUITE.replace("EVERY = NEVER", f"EVERY = {every}").replace("PLANTED: tuple[str, ...] = ()", names)
         assert str(every) in text and planted[0] in text
         file.write_text(text, encoding="utf-8")
     return root
+
+
+def git(root: Path) -> list[str]:
+    return ["git", "-C", str(root), "-c", "user.name=study", "-c", "user.email=study@example.org"]
 
 
 def _name(row: dict[str, Any]) -> str:

@@ -50,7 +50,7 @@ def trials(
     log.parent.mkdir(parents=True, exist_ok=True)
     if chosen.fresh or chosen.quick:
         log.unlink(missing_ok=True)
-    done = {json.dumps(entry["trial"]): entry for entry in _read(log)}
+    done = {json.dumps(entry["trial"]): entry for entry in read(log)}
     with log.open("a", encoding="utf-8") as file:
         for trial in todo:
             key = json.dumps(trial)
@@ -61,7 +61,7 @@ def trials(
     return [entry["trial"] | entry["result"] for entry in (done[key] for key in map(json.dumps, todo) if key in done)]
 
 
-def _read(log: Path) -> Iterator[dict[str, Any]]:
+def read(log: Path) -> Iterator[dict[str, Any]]:
     lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
     for line in lines:
         if line.endswith("}"):  # the last one may be torn

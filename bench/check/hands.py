@@ -11,7 +11,7 @@ from ..remote import Worker, WorkerDied
 from . import unit
 from .messages import Examine, Examined, MeasuredUnit, MeasureUnit, Prepare, Prepared, Sketched, SketchReference, TimeBlock, TimedBlock
 from .record import Unit
-from .unit import Block
+from .unit import Block, Timed
 
 PER_PROCESS = 4  # units of a benchmark; the last of them begins a fresh process, so that the first look has seen two
 
@@ -133,14 +133,14 @@ class _BlockFailed(Exception):
 
 
 def _block(worker: Worker, role: str) -> Block:
-    def timed(calls: int) -> float:
+    def timed(calls: int) -> Timed:
         answer = _asked(worker, TimeBlock(calls), role)
         if isinstance(answer, Fault):
             raise _BlockFailed(answer)
         assert isinstance(answer, TimedBlock)
         if answer.reason:
             raise _BlockFailed(Fault(role, answer.reason))
-        return answer.seconds
+        return Timed(answer.seconds, answer.again)
 
     return timed
 

@@ -117,9 +117,10 @@ class TimeBlock(Struct, frozen=True, tag=True):
 
 
 class TimedBlock(Struct, frozen=True, tag=True):
-    """Seconds per call; or why it failed."""
+    """Seconds per call, and how often the block was taken again; or why it failed."""
 
     seconds: float
+    again: int = 0
     reason: str = ""
 
 

@@ -23,6 +23,7 @@ class Unit(Struct, frozen=True):
     cycles: int  # super-cycles of eight blocks, four of each side
     calls: int  # per block
     process: int  # units with the same number ran in one process
+    again: int = 0  # blocks that were taken again, since other work had the core for part of their time
 
 
 class Estimate(Struct, frozen=True):

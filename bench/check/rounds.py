@@ -90,7 +90,7 @@ def _look(found: Found, tracks: Sequence[Track], control: Sequence[Track], rule:
 def confirm(flagged: Sequence[Track], hands: Hands, rule: Rule, before: Found) -> tuple[Mapping[Track, list[Unit]], set[Track]]:
     """New units of fresh processes for what was flagged, and which of it they say again.  What fails there is put with the faults."""
     units: dict[Track, list[Unit]] = {track: [] for track in flagged}
-    found, spread = Found(units), before.spread
+    found, spread = Found(units), sequential.afterwards(before.spread)
     sure: set[Track] = set()
     for number in range(CONFIRMATIONS[-1]):
         left = [track for track in found.open(flagged) if track not in sure]

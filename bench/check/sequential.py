@@ -17,7 +17,8 @@ ALARMS = 0.05  # false flags of a suite, over all its benchmarks and looks, befo
 MISSES = 0.01  # slow-downs of just the threshold that are cleared by chance, over all looks
 UNRELIABLE = 0.001  # machines that are called unreliable by chance, over both directions of all controls and all looks
 CONTROLS = 2  # at most
-CONFIRMATIONS = (4, 8)  # numbers of fresh units at which a flag may be confirmed
+CONFIRMATIONS = (4, 8, 16)  # numbers of fresh units at which a flag may be confirmed
+REMEMBERED = 4.0  # degrees of freedom that the search's spread is worth in the confirmation: the machine may be another by then
 CONFIRMED = 0.01  # level of the confirmation, over its looks
 LEAST_SPREAD = 0.001  # a unit's difference is never taken to be more exact than this
 
@@ -104,6 +105,11 @@ def decide(found: Mean, rule: Rule) -> str:
 def confirmed(found: Mean, rule: Rule) -> bool:
     """Whether fresh units, judged on their own, say again that it is slower."""
     return found.value - _t(1 - CONFIRMED / len(CONFIRMATIONS), found) * found.error > math.log1p(rule.tolerance)
+
+
+def afterwards(spread: Spread) -> Spread:
+    """What the search's spread says of the confirmation's units."""
+    return Spread(spread.deviation, min(spread.freedom, REMEMBERED))
 
 
 def alarm(found: Mean, rule: Rule) -> bool:

@@ -2,13 +2,22 @@
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from .record import Unit
 
-Block = Callable[[int], float]  # times so many calls, after an untimed one: seconds per call
+
+class Timed(NamedTuple):
+    """seconds: per call.  again: how often the block was taken again, since other work had the core for part of it."""
+
+    seconds: float
+    again: int = 0
+
+
+Block = Callable[[int], Timed]  # times so many calls, after an untimed one
 
 SECONDS = 0.5
 FEWEST = 3  # super-cycles, however long they take
@@ -21,17 +30,21 @@ def measure(base: Block, head: Block, calls: int, seconds: float, now: Callable[
     blocks = {"A": base, "B": head}
     taken: dict[str, list[float]] = {"A": [], "B": []}
     differences: list[float] = []
+    again = 0
     start = now()
     while len(differences) < FEWEST or now() - start < seconds:
         logs = dict.fromkeys("AB", 0.0)
         for side in dice.choice(ORDERS):
-            taken[side].append(blocks[side](calls))
+            block = blocks[side](calls)
+            again += block.again
+            taken[side].append(block.seconds)
             logs[side] += math.log(taken[side][-1]) / 4
         differences.append(logs["B"] - logs["A"])
     base_seconds, head_seconds = (float(np.median(taken[side])) for side in "AB")
-    return Unit(_trimmed(differences), base_seconds, head_seconds, len(differences), calls, process)
+    return Unit(trimmed(differences), base_seconds, head_seconds, len(differences), calls, process, again)
 
 
-def _trimmed(values: list[float]) -> float:
+def trimmed(values: Sequence[float]) -> float:
+    """The mean without the lowest and the highest TRIM of them."""
     cut = int(TRIM * len(values))
     return float(np.mean(sorted(values)[cut : len(values) - cut]))

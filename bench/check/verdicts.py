@@ -13,7 +13,7 @@ from .messages import Facts
 from .plan import Benchmark
 from .record import FEWEST_UNITS, Estimate, Row, Unit
 from .rounds import Found, Track, differences
-from .sequential import Rule
+from .sequential import Rule, Spread
 
 Known = Facts | Measured | Checked | Skipped | Failed
 
@@ -58,7 +58,8 @@ def timed_row(benchmark: Benchmark, base: Known | Fault, head: Known | Fault, ti
     worse = any(each.worse for each in numbers)
     verdict = "larger" if worse and verdict != "slower" else verdict
     row = benchmark.row(verdict, reason)
-    estimate = _estimate(again or units, timed)
+    spread = sequential.afterwards(found.spread) if again else found.spread
+    estimate = _estimate(again or units, spread, timed.rule)
     return structs.replace(row, units=tuple(units), confirmation=tuple(again), estimate=estimate, exact=numbers)
 
 
@@ -81,16 +82,16 @@ def control_row(benchmark: Benchmark, timed: Timed) -> Row:
         return benchmark.row("skipped", f"it failed while it was timed: {fault.reason}")
     units = timed.found.units[track]
     verdict = "inconclusive" if track in timed.found.alarms or not units else "clear"
-    return structs.replace(benchmark.row(verdict), units=tuple(units), estimate=_estimate(units, timed))
+    return structs.replace(benchmark.row(verdict), units=tuple(units), estimate=_estimate(units, timed.found.spread, timed.rule))
 
 
-def _estimate(units: Sequence[Unit], timed: Timed) -> Estimate | None:
+def _estimate(units: Sequence[Unit], spread: Spread, rule: Rule) -> Estimate | None:
     """None before there are as many units as a decision takes."""
     if len(units) < FEWEST_UNITS:
         return None
-    mean = sequential.mean(differences(units), timed.found.spread)
+    mean = sequential.mean(differences(units), spread)
     ratio, low, high = sequential.interval(mean)
-    return Estimate(ratio, low, high, sequential.detectable(mean, timed.rule))
+    return Estimate(ratio, low, high, sequential.detectable(mean, rule))
 
 
 def unreliable(timed: Timed) -> str:
