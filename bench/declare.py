@@ -78,6 +78,7 @@ class Layer:
     verify_at  more sizes at which variants must agree, each overriding some of the sweep's smallest values;
                choose some that are no multiple of any block.  None given: the first dimension at 3.
     absent     variant -> a sentence that says why the layer does not have it; the report shows it.
+    on_request leave the layer out of a run that names no layers: --all and -k measure it.  For suites too long to run whole every time.
 
     Raises Mistake where the parts do not fit together.
     """
@@ -89,6 +90,7 @@ class Layer:
     variants: Mapping[str, Variant]
     verify_at: tuple[Size, ...] = ()
     absent: Mapping[str, str] = field(default_factory=dict)
+    on_request: bool = False
 
     def __post_init__(self) -> None:
         _check_name("layer", self.name, _NAME)
