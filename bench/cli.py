@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from .mistake import Mistake
+from .options import Devices, Dtypes, Out, Sizes, Steps, Suite, Threads, Words
 
 DEFAULT_SUITE = "layerbench.layers"
 DEFAULT_BUDGET = "4m"
@@ -20,23 +21,6 @@ CHECK_BUDGET = "5m"
 LEAST_TOLERANCE = 0.005
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
-
-Suite = Annotated[
-    str, typer.Option(metavar="PATH", help="A folder of layer files, or one file.  Default: the layers that come with layerbench.")
-]
-Words = Annotated[str, typer.Option("-k", metavar="EXPR", help="Only points whose id matches, as in pytest: 'rmsnorm and not compile'.")]
-Devices = Annotated[
-    list[str] | None, typer.Option("--device", metavar="NAME", help="cpu, gpu (whichever there is), cuda, ...  Default: all present.")
-]
-Dtypes = Annotated[list[str] | None, typer.Option("--dtype", metavar="NAME", help="float32, bfloat16, float16.  Default: float32.")]
-Steps = Annotated[
-    list[str] | None, typer.Option("--step", metavar="NAME", help="forward, backward, training.  Default: forward and backward.")
-]
-Sizes = Annotated[
-    list[str] | None, typer.Option("--set", metavar="DIM=N,N", help="Other values for a dimension of the sweep: batch=1,8,64.")
-]
-Threads = Annotated[int, typer.Option(metavar="N", help="CPU threads of torch.  Default: torch's own choice.")]
-Out = Annotated[Path, typer.Option(metavar="DIR", help="Where results/ and reports/ are made.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -67,6 +51,9 @@ def run(
     threads: Threads = 0,
     budget: Annotated[str, typer.Option(metavar="TIME", help="About how long the whole run may take: 90s, 5m, 1h.")] = DEFAULT_BUDGET,
     out: Out = Path(),
+    everything: Annotated[
+        bool, typer.Option("--all", help="All layers of the suite, also those that are measured on request only.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the points and stop.")] = False,
     sequential: Annotated[
         bool, typer.Option("--sequential", help="Time variants one after the other, not in turns: drift of the machine is not cancelled.")
@@ -91,7 +78,7 @@ def run(
         raise Mistake(f"{journal}: a journal is given with --resume; type  layerbench run --resume {journal}")
     if hang_limit <= 0:
         raise Mistake(f"--hang-limit {hang_limit:g}: give seconds above 0, as --hang-limit 300")
-    chosen = Selection(expression, tuple(device or ()), tuple(dtype or ()), tuple(step or ()), _sizes(sizes or []))
+    chosen = Selection(expression, tuple(device or ()), tuple(dtype or ()), tuple(step or ()), _sizes(sizes or []), everything)
     command = "layerbench " + shlex.join(sys.argv[1:])
     raise typer.Exit(commands.run_suite(suite, chosen, threads, durations.parse(budget), out, dry_run, command, not sequential, hang_limit))
 
@@ -134,7 +121,7 @@ def explain(
     from . import commands
     from .plan import Selection
 
-    chosen = Selection(expression, tuple(device or ()), tuple(dtype or ()), tuple(step or ()), _sizes(sizes or []))
+    chosen = Selection(expression, tuple(device or ()), tuple(dtype or ()), tuple(step or ()), _sizes(sizes or []), everything=True)
     command = "layerbench " + shlex.join(sys.argv[1:])
     raise typer.Exit(commands.explain_point(suite, layer, chosen, variants, run_file, threads, out, command))
 
@@ -187,7 +174,7 @@ def check(
     from .check.command import Order
     from .plan import Selection
 
-    chosen = Selection(expression, tuple(device or ()), tuple(dtype or ()), tuple(step or ()), _sizes(sizes or []))
+    chosen = Selection(expression, tuple(device or ()), tuple(dtype or ()), tuple(step or ()), _sizes(sizes or []), everything=True)
     slow = _share("--threshold", threshold)
     if tolerance and not _share("--tolerance", tolerance) < slow:
         raise Mistake(f"--tolerance {tolerance}: it must be below the threshold, which is {threshold}")

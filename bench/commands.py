@@ -52,6 +52,8 @@ def run_suite(
     with workers(suite, threads, hang_seconds) as (worker, prover):
         described = worker.describe()
         tasks = plan.plan(described.layers, described.environment.devices, selection)
+        if left := len(described.layers) - len(plan.wanted(described.layers, selection)):
+            print(f"{left} of {len(described.layers)} layers are measured on request only: --all, or -k NAME", file=sys.stderr)
         if dry_run:
             _print_plan(tasks)
             return 0

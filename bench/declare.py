@@ -13,6 +13,8 @@ from .mistake import Mistake
 if TYPE_CHECKING:
     from torch import nn
 
+    from .law import Law
+
 Devices = Literal["any", "cpu", "gpu"]
 ANY: Devices = "any"
 CPU: Devices = "cpu"
@@ -78,6 +80,8 @@ class Layer:
     verify_at  more sizes at which variants must agree, each overriding some of the sweep's smallest values;
                choose some that are no multiple of any block.  None given: the first dimension at 3.
     absent     variant -> a sentence that says why the layer does not have it; the report shows it.
+    law        of a random layer, what must hold of every draw, as law.dropout(0.1): its values are not compared with the reference's.
+    on_request leave the layer out of a run that names no layers: --all and -k measure it.  For suites too long to run whole every time.
 
     Raises Mistake where the parts do not fit together.
     """
@@ -89,6 +93,8 @@ class Layer:
     variants: Mapping[str, Variant]
     verify_at: tuple[Size, ...] = ()
     absent: Mapping[str, str] = field(default_factory=dict)
+    law: "Law | None" = None
+    on_request: bool = False
 
     def __post_init__(self) -> None:
         _check_name("layer", self.name, _NAME)

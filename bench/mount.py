@@ -149,6 +149,7 @@ def _facts(layer: Layer, file: Path) -> LayerFacts:
         sweep={dimension: tuple(values) for dimension, values in layer.sweep.items()},
         variants=tuple(VariantFacts(name, variant.compile, variant.devices) for name, variant in layer.variants.items()),
         absent=dict(layer.absent),
+        on_request=layer.on_request,
     )
 
 

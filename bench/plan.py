@@ -24,6 +24,7 @@ class Selection:
     dtypes: tuple[str, ...] = ()
     steps: tuple[str, ...] = ()
     sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    everything: bool = False  # layers on request too; an expression chooses among all of them anyway
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ def plan(layers: Sequence[LayerFacts], devices: Sequence[Device], selection: Sel
     dtypes = _known("dtype", selection.dtypes, DTYPES) or DEFAULT_DTYPES
     steps = _known("step", selection.steps, STEPS) or DEFAULT_STEPS
     check_sizes(layers, selection.sizes)
+    layers = wanted(layers, selection)
     tasks = []
     for layer, dtype, device in itertools.product(layers, dtypes, chosen):
         if dtype not in device.dtypes:
@@ -48,6 +50,12 @@ def plan(layers: Sequence[LayerFacts], devices: Sequence[Device], selection: Sel
             names = tuple(variant.name for variant in layer.variants)
             tasks.append(Task(Point(layer.name, size, dtype, device.kind, step), names))
     return select(tasks, selection.expression)
+
+
+def wanted(layers: Sequence[LayerFacts], selection: Selection) -> Sequence[LayerFacts]:
+    """All layers but those on request, unless it was requested, or the suite has no others."""
+    usual = [layer for layer in layers if not layer.on_request]
+    return layers if selection.everything or selection.expression or not usual else usual
 
 
 def sizes(layer: LayerFacts, override: Mapping[str, tuple[int, ...]]) -> list[dict[str, int]]:

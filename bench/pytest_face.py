@@ -26,7 +26,7 @@ def points(suite: str = mount.DEFAULT) -> Callable[..., None]:
     """
     declared = mount.mount(suite)
     layers = {each.layer.name: each.layer for each in declared}
-    tasks = plan.plan([each.facts for each in declared], environment.devices(), Selection())
+    tasks = plan.plan([each.facts for each in declared], environment.devices(), Selection(everything=True))
     cases = [
         pytest.param(layers[task.point.layer], task, variant, id=f"{task.point.id}-{variant}")
         for task in tasks

@@ -47,6 +47,7 @@ class LayerFacts(Struct, frozen=True):
     sweep: dict[str, tuple[int, ...]]
     variants: tuple[VariantFacts, ...]  # the first is the reference
     absent: dict[str, str]  # variant -> why there is none
+    on_request: bool = False  # measured by --all and by -k only
 
     @property
     def reference(self) -> str:

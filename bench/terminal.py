@@ -165,8 +165,11 @@ def print_layers(console: Console, layers: Sequence[LayerFacts]) -> None:
     for layer in layers:
         sweep = " ".join(f"{dimension}={','.join(map(str, values))}" for dimension, values in layer.sweep.items())
         names = [variant.name for variant in layer.variants]
-        table.add_row(*map(Text, (layer.name, ", ".join(names), sweep, f"{layer.file}:{layer.line}")))
+        marked = layer.name + " *" * layer.on_request
+        table.add_row(*map(Text, (marked, ", ".join(names), sweep, f"{layer.file}:{layer.line}")))
     console.print(table)
+    if any(layer.on_request for layer in layers):
+        console.print("* on request: measured by  layerbench run --all,  or by -k with its name")
 
 
 def _matrix(run: Run, table: pd.DataFrame) -> Table:

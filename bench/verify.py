@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from . import make
 from .declare import Layer, Size
+from .law import Law, Observation
 from .make import Subject, tensors
 from .record import Accuracy, TensorError
 
@@ -49,6 +50,7 @@ class Truth:
     cotangents: tuple[Tensor | None, ...]
     exact: Values  # the reference in float64
     own: Values  # the reference in the dtype of the point
+    law: Law | None = None  # of a random layer: stands for the comparison with `exact`
 
 
 def truth(layer: Layer, size: Size, dtype: torch.dtype, device: str, seed: int) -> Truth:
@@ -61,14 +63,14 @@ def truth(layer: Layer, size: Size, dtype: torch.dtype, device: str, seed: int) 
         raise Mismatch(f"output: the reference returns {type(output).__name__}, no tensors; return a tensor, or a tuple or dict of them")
     exact = observe(make.in_float64(weights, inputs, cotangents, layer, size), seed)
     own = observe(make.subject(next(iter(layer.variants)), weights, inputs, cotangents), seed)
-    return Truth(size, seed, weights, inputs, cotangents, exact, own)
+    return Truth(size, seed, weights, inputs, cotangents, exact, own, layer.law)
 
 
 def observe(subject: Subject, seed: int) -> Values:
     """Run forward and backward once and copy what came out.  The module's parameters and buffers are put back afterwards."""
     before = _state(subject)
     subject.clear_gradients()
-    torch.manual_seed(seed)
+    torch.manual_seed(seed + 2_000_003)  # not the inputs' stream: a mask drawn from that would hang together with them
     output = subject.forward()
     outputs = {name: tensor.detach().clone() for name, tensor in tensors(output).items()}
     if any(g is not None for g in subject.cotangents):
@@ -112,11 +114,26 @@ def judge(subject: Subject, truth: Truth) -> list[TensorError]:
             _check_parameters(subject, truth)
         raise
     _check_untouched(subject, truth)
+    if truth.law:
+        return _by_law(truth.law, _observation(subject, seen), _observation(subject, observe(subject, truth.seed + 1)))
     found, exact, own = seen.all(), truth.exact.all(), truth.own.all()
     eps = max((torch.finfo(tensor.dtype).eps for tensor in truth.own.outputs.values() if tensor.is_floating_point()), default=0.0)
     errors = [_error(name, found.get(name), exact[name], own[name], eps) for name in exact]
     if extra := [name for name in found if name not in exact]:
         raise Mismatch(f"{extra[0]}: the reference has none, or leaves it as it is")
+    return errors
+
+
+def _observation(subject: Subject, seen: Values) -> Observation:
+    return Observation(subject.inputs, subject.cotangents, seen.outputs, seen.gradients)
+
+
+def _by_law(law: Law, seen: Observation, again: Observation) -> list[TensorError]:
+    """Raises Mismatch at the first thing that the law does not allow."""
+    errors = [TensorError(name, error, allowed) for name, (error, allowed) in law(seen, again).items()]
+    for each in errors:
+        if not each.error <= each.allowed:
+            raise Mismatch(f"{each.tensor}: off by {each.error:.2g}, the law of this layer allows {each.allowed:.2g}")
     return errors
 
 
@@ -178,18 +195,37 @@ def weaknesses(truth: Truth) -> list[str]:
     """The check's own test: a tensor for which zeros, a constant mean, or values a little off would pass is named."""
     words = []
     own = truth.own.all()
+    if truth.law:
+        return _weaknesses_of_law(truth, truth.law)
     for name, exact in (truth.exact.outputs | truth.exact.gradients).items():
         if not exact.is_floating_point() or exact.numel() < 2 or not bool(exact.isfinite().all()):
             continue
         eps = torch.finfo(own[name].dtype).eps
         allowed = _allowed(exact, own[name], eps)
-        wrong = {
-            "zeros": torch.zeros_like(exact),
-            "a constant mean": torch.full_like(exact, float(exact.mean())),
-            f"values off by {PERTURBATION_ULPS} ulp": exact * (1 + PERTURBATION_ULPS * eps),
-        }
-        words += [f"{name}: {what} would pass" for what, value in wrong.items() if float((value - exact).abs().max()) <= allowed]
+        words += [
+            f"{name}: {what} would pass" for what, value in _wrong(exact, eps).items() if float((value - exact).abs().max()) <= allowed
+        ]
     return words
+
+
+def _weaknesses_of_law(truth: Truth, law: Law) -> list[str]:
+    (name, right), *_ = truth.own.outputs.items()
+
+    def broken(output: Tensor) -> set[str]:
+        seen = Observation(truth.inputs, truth.cotangents, truth.own.outputs | {name: output}, truth.own.gradients)
+        return {each for each, (error, allowed) in law(seen, seen).items() if not error <= allowed}
+
+    always = broken(right)  # two calls that are one
+    wrong = _wrong(right, torch.finfo(right.dtype).eps)
+    return [f"{name}: {what} would pass" for what, output in wrong.items() if broken(output) <= always]
+
+
+def _wrong(right: Tensor, eps: float) -> dict[str, Tensor]:
+    return {
+        "zeros": torch.zeros_like(right),
+        "a constant mean": torch.full_like(right, float(right.mean())),
+        f"values off by {PERTURBATION_ULPS} ulp": right * (1 + PERTURBATION_ULPS * eps),
+    }
 
 
 def worst(rounds: Sequence[Sequence[TensorError]], warnings: Sequence[str] = ()) -> Accuracy:

@@ -15,7 +15,7 @@ HEAVY = {"torch", "triton"}  # slow to import, and not needed to read a run
 MEASURE_SIDE = {
     "bench." + name
     for name in (
-        *("cell", "clock", "compiling", "environment", "fault", "interpreter", "kineto", "leak", "make", "measure", "memory"),
+        *("cell", "clock", "compiling", "environment", "fault", "interpreter", "kineto", "law", "leak", "make", "measure", "memory"),
         *("profile", "prove", "pytest_face", "roofs", "session", "state", "turns", "verify", "work", "worker"),
         *("check.pair", "check.references", "check.session", "check.timing"),
     )
@@ -93,17 +93,24 @@ def test_the_reader_of_imports_sees_what_is_there() -> None:
     assert chain("bench.cell", HEAVY, edges)[0] == "bench.cell"
 
 
-def test_kernels_import_nothing_of_ours() -> None:
-    assert {name: found for name, used in graph().items() if name.startswith("kernels.") and (found := ours(used))} == {}
+def test_kernels_import_nothing_of_ours_but_kernels() -> None:
+    kernels = {name: ours(used) for name, used in graph().items() if name.startswith("kernels.")}
+    assert {
+        name: found for name, used in kernels.items() if (found := {module for module in used if not module.startswith("kernels.")})
+    } == {}
 
 
-def test_layers_import_only_public_names_of_bench_and_kernels() -> None:
+def test_layers_import_only_public_names_of_bench_laws_kernels_and_layers() -> None:
     tree = ast.parse((ROOT / "bench" / "__init__.py").read_text(encoding="utf-8"))
     public = next(ast.literal_eval(node.value) for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "__all__")
     for file in files():
         if name_of(file).startswith("layers."):
-            used = {module: names for module, names in imports(file).items() if ours({module}) and not module.startswith("kernels.")}
-            assert set(used) == {"bench"}, f"{name_of(file)} imports {set(used)}"
+            used = {
+                module: names
+                for module, names in imports(file).items()
+                if ours({module}) and not module.startswith(("kernels.", "layers."))
+            }
+            assert "bench" in used and set(used) <= {"bench", "bench.law"}, f"{name_of(file)} imports {set(used)}"
             assert used["bench"] <= set(public), f"{name_of(file)} imports {used['bench'] - set(public)}"
 
 

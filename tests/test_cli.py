@@ -166,6 +166,26 @@ def test_list_names_layers_variants_and_sizes(folder: Path, monkeypatch: pytest.
     assert capsys.readouterr().out.splitlines()[1].split() == ["linear", "stock,", "again", "batch=2,4", "width=8", "mine.py:13"]
 
 
+def test_a_layer_on_request_is_measured_when_it_is_named_or_all_are(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (folder / "mine.py").read_text()
+    (folder / "seldom.py").write_text(
+        text.replace('"linear"', '"seldom"').replace('again": Variant(nn.Linear)}', 'again": Variant(nn.Linear)}, on_request=True')
+    )
+    for words, layers in (((), {"linear"}), (("--all",), {"linear", "seldom"}), (("-k", "seldom"), {"seldom"})):
+        assert inprocess.layerbench(monkeypatch, "run", "--suite", ".", "--dry-run", "--step", "forward", *words) == 0
+        out, err = capsys.readouterr()
+        assert {line.partition("-")[0] for line in out.splitlines()} == layers
+        assert ("1 of 2 layers are measured on request only: --all, or -k NAME" in err) == (not words)
+    assert inprocess.layerbench(monkeypatch, "run", "--suite", "seldom.py", "--dry-run", "--step", "forward") == 0
+    assert capsys.readouterr().out.startswith("seldom-")  # a suite that has no others
+    assert inprocess.layerbench(monkeypatch, "list", "--suite", ".") == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in listed[1:3]] == ["linear", "seldom *"]
+    assert listed[-1].startswith("* on request")
+
+
 def test_help_does_not_import_torch() -> None:
     code = "import sys; from layerbench.bench import cli; cli.app(['--help'], standalone_mode=False); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0

@@ -82,7 +82,7 @@ def _benchmarks(
     found = {}
     known = {dimension for layer in layers for dimension in layer.sweep}
     sizes = {dimension: values for dimension, values in selection.sizes.items() if dimension in known}
-    for task in plan.plan(layers, devices, replace(selection, expression="", sizes=sizes)):
+    for task in plan.plan(layers, devices, replace(selection, expression="", sizes=sizes, everything=True)):
         for variant in task.variants:
             each = Benchmark(task.point, variant, places[task.point.layer], lines[task.point.layer])
             found[each.id] = each
