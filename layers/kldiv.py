@@ -1,0 +1,107 @@
+"""Kullback-Leibler divergence of two softmaxes:  L = mean over rows of  sum_j q_j (log q_j - log p_j),  p = softmax x, q = softmax t.
+
+The loss of distillation: x are a student's scores, t a teacher's.   (Hinton, Vinyals & Dean, 2015, arXiv:1503.02531; torch.nn.KLDivLoss)
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from ..bench import GPU, Layer, Variant, randn
+
+CACHED = 2**16  # numbers in a block of rows on a CPU: half a dozen arrays of that size stay in the caches
+
+
+class KLDivergence(nn.KLDivLoss):
+    """Stock.  Scores x and t, both (rows, classes), before the softmax -> the loss."""
+
+    def __init__(self) -> None:
+        super().__init__(reduction="batchmean")
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        return super().forward(input.log_softmax(1), target.softmax(1))
+
+
+class KLDivergenceFunction(torch.autograd.Function):
+    """With k = sum_j q_j (log q_j - log p_j), one per row:  dL/dx = (p - q) / rows,  dL/dt_j = q_j (log q_j - log p_j - k) / rows.
+
+    Saves x and t, which the caller has anyway; backward makes both softmaxes again, which takes about as long as reading them.
+    Stock saves log p and q.  On a CPU both ways go by blocks of rows, so that of what is made only the gradients are as large as x.
+    Half types are computed in float32.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, t: Tensor) -> Tensor:
+        ctx.save_for_backward(x, t)
+        total = x.new_zeros((), dtype=torch.promote_types(x.dtype, torch.float32))
+        for rows in _blocks(x):
+            log_q = t[rows].log_softmax(1, total.dtype)
+            ratio = (log_q - x[rows].log_softmax(1, total.dtype)).clamp_(min=torch.finfo(total.dtype).min)  # q = 0 counts 0
+            total += log_q.exp_().mul_(ratio).sum()
+        return (total / len(x)).to(x.dtype) if len(x) else (total / total).to(x.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, t = ctx.saved_tensors
+        wants_x, wants_t = ctx.needs_input_grad
+        wide = torch.promote_types(x.dtype, torch.float32)
+        scale = grad.to(wide) / max(1, len(x))
+        grad_x = torch.empty_like(x) if wants_x else None
+        grad_t = torch.empty_like(t) if wants_t else None
+        for rows in _blocks(x):
+            q = t[rows].softmax(1, wide)
+            if wants_x:
+                torch.mul(x[rows].softmax(1, wide).sub_(q), scale, out=grad_x[rows])
+            if wants_t:
+                ratio = t[rows].log_softmax(1, wide).sub_(x[rows].log_softmax(1, wide))  # log q - log p
+                k = (q * ratio).sum(1, keepdim=True)
+                torch.mul(ratio.sub_(k).mul_(q), scale, out=grad_t[rows])
+        return grad_x, grad_t
+
+
+def _blocks(x: Tensor) -> list[slice]:
+    """The rows of x in blocks; on a GPU in one."""
+    step = max(1, CACHED // x.shape[1] if x.device.type == "cpu" else len(x))
+    return [slice(start, start + step) for start in range(0, len(x), step)]
+
+
+class FunctionKLDivergence(KLDivergence):
+    """KLDivergence with the hand-derived backward of KLDivergenceFunction.  Raises ValueError unless both are (rows, classes)."""
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        if input.dim() != 2 or input.shape != target.shape:
+            shapes = f"input is {tuple(input.shape)}, target {tuple(target.shape)}"
+            raise ValueError(f"FunctionKLDivergence: {shapes}; give (rows, classes) twice")
+        return KLDivergenceFunction.apply(input, target)
+
+
+class TritonKLDivergence(KLDivergence):
+    """KLDivergence with the Triton kernels of kernels/kl_div.py."""
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        from ..kernels.kl_div import softmax_kl_div  # here, so that this file can be read where Triton is not installed
+
+        return softmax_kl_div(input, target)
+
+
+kldiv = Layer(
+    "kldiv",
+    sweep={"batch": (1, 16, 128), "classes": (4096,)},
+    inputs=(randn("batch", "classes"), randn("batch", "classes")),
+    build=lambda module, size: module(),
+    variants={
+        "stock": Variant(KLDivergence),
+        "function": Variant(FunctionKLDivergence),
+        "triton": Variant(TritonKLDivergence, devices=GPU),
+        "compile": Variant(KLDivergence, compile=True),
+    },
+    verify_at=(
+        {"batch": 3, "classes": 11},
+        {"batch": 3, "classes": 3_001},  # rows longer than one block of the kernel
+        {"batch": 20, "classes": 4_001},  # two blocks of rows on a CPU
+    ),
+    on_request=True,
+)
