@@ -1,0 +1,84 @@
+"""Transposed 2-D convolution:  y[n, o, i, j] = b[o] + sum of W[c, o, r, s] x[n, c, p, q]
+
+over all c, p, q, r, s with  S p + r - P = i  and  S q + s - P = j,  of stride S and padding P.   (torch.nn.ConvTranspose2d; without groups,
+dilation and output padding)
+
+4 x 4 taps, S = 2 and P = 1 double height and width, as in the generator of DCGAN (Radford et al., 2015, arXiv:1511.06434); the default has
+the channels of its next to last layer, for 32 x 32 images.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - its usual name
+from torch import Tensor, nn
+
+from ..bench import GPU, Layer, Variant, randn
+
+
+class ConvTranspose2dFunction(torch.autograd.Function):
+    """Each x[n, c, p, q] meets W[c, o, r, s] in y[n, o, S p + r - P, S q + s - P], where that is inside.  Hence
+
+    dL/dx[n, c, p, q] = sum over o, r, s of W[c, o, r, s] g[n, o, S p + r - P, S q + s - P]: the convolution of g with W,
+    dL/dW[c, o, r, s] = sum over n, p, q of x[n, c, p, q] g[n, o, S p + r - P, S q + s - P]: a convolution too, see _correlate,
+    dL/db = sum of g over n, i, j.
+
+    Saves x only if W wants a gradient, and W only if x wants one; y is not needed.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:
+        wants_x, wants_weight, *_ = ctx.needs_input_grad
+        ctx.save_for_backward(x if wants_weight else None, weight if wants_x else None)
+        ctx.stride, ctx.padding, ctx.kernel = stride, padding, weight.shape[2:]
+        return F.conv_transpose2d(x, weight, bias, stride, padding)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        wants_x, wants_weight, wants_bias, *_ = ctx.needs_input_grad
+        grad_x = F.conv2d(grad, weight, None, ctx.stride, ctx.padding) if wants_x else None
+        grad_weight = _correlate(x, grad, ctx.kernel, ctx.stride, ctx.padding) if wants_weight else None
+        return grad_x, grad_weight, grad.sum((0, 2, 3)) if wants_bias else None, None, None
+
+
+def _correlate(x: Tensor, grad: Tensor, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:
+    """dL/dW (in, out, *kernel).  With batch and channels exchanged it is a convolution of g, by a kernel x whose taps lie S apart."""
+    if not len(x):  # a convolution over no channels, of which torch gets the shape wrong
+        return x.new_zeros(x.shape[1], grad.shape[1], *kernel)
+    return F.conv2d(grad.transpose(0, 1), x.transpose(0, 1), padding=padding, dilation=stride).transpose(0, 1)
+
+
+class FunctionConvTranspose2d(nn.ConvTranspose2d):
+    """nn.ConvTranspose2d with the hand-derived backward of ConvTranspose2dFunction."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return ConvTranspose2dFunction.apply(input, self.weight, self.bias, self.stride, self.padding)
+
+
+class TritonConvTranspose2d(nn.ConvTranspose2d):
+    """nn.ConvTranspose2d with the Triton kernels of kernels/conv2d_strided.py."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        from ..kernels.conv2d_strided import conv_transpose2d  # here, so that this file can be read where Triton is not installed
+
+        return conv_transpose2d(input, self.weight, self.bias, self.stride[0], self.padding[0])
+
+
+conv_transpose2d = Layer(
+    "conv_transpose2d",
+    sweep={"batch": (1, 4, 16), "channels": (64,), "out": (32,), "height": (8,), "width": (8,)},
+    inputs=(randn("batch", "channels", "height", "width"),),
+    build=lambda module, size: module(size["channels"], size["out"], 4, stride=2, padding=1),
+    variants={
+        "stock": Variant(nn.ConvTranspose2d),
+        "function": Variant(FunctionConvTranspose2d),
+        "triton": Variant(TritonConvTranspose2d, devices=GPU),
+        "compile": Variant(nn.ConvTranspose2d, compile=True),
+    },
+    verify_at=(
+        {"batch": 2, "channels": 2, "out": 3, "height": 3, "width": 4},
+        {"batch": 3, "channels": 3, "out": 18, "height": 19, "width": 21},  # two shares of the positions, several blocks of everything
+    ),
+    on_request=True,
+)
