@@ -1,10 +1,27 @@
 """What one step must do at least, counted on the reference: floating-point operations, and bytes in and out.  Nothing is timed."""
 
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from .make import Subject
 from .memory import live_bytes, new_bytes, storages
 from .record import Work
+
+
+def _convolution_backward(
+    grad: Sequence[int], x: Sequence[int], weight: Sequence[int], *settings: Any, out_shape: object = None, **named: object
+) -> int:
+    """Each gradient that is asked for takes as many operations as forward.  torch's own formula counts groups as if they were one."""
+    transposed, mask = settings[4], settings[-1]
+    positions = math.prod((x if transposed else grad)[2:])
+    return 2 * x[0] * positions * math.prod(weight) * (mask[0] + mask[1])
+
+
+FORMULAS = {torch.ops.aten.convolution_backward: _convolution_backward}
 
 
 def count(subject: Subject, differentiable: bool) -> dict[str, Work]:
@@ -16,7 +33,7 @@ def count(subject: Subject, differentiable: bool) -> dict[str, Work]:
     equivalent variant may not need.  Training is both.
     """
     subject.clear_gradients()
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False, custom_mapping=FORMULAS) as counter:
         output = subject.forward()
         forward_flops = counter.get_total_flops()
         if differentiable:

@@ -42,6 +42,23 @@ def test_counting_leaves_no_gradient_behind() -> None:
     assert [leaf.grad for _, leaf in made.leaves()] == [None] * 3
 
 
+@pytest.mark.parametrize(
+    ("module", "shape", "multiplications"),
+    [
+        (nn.Conv2d(8, 8, 3, padding=1, groups=8), (2, 8, 10, 10), 2 * 8 * 100 * 9),
+        (nn.Conv2d(4, 6, 3), (2, 4, 10, 10), 2 * 6 * 64 * 4 * 9),
+        (nn.Conv1d(6, 9, 3, groups=3), (2, 6, 12), 2 * 9 * 10 * 2 * 3),
+        (nn.ConvTranspose2d(4, 6, 4, stride=2), (2, 4, 5, 5), 2 * 4 * 25 * 6 * 16),
+    ],
+)
+def test_each_gradient_of_a_convolution_takes_what_forward_takes_with_groups_too(
+    module: nn.Module, shape: tuple[int, ...], multiplications: int
+) -> None:
+    x = torch.randn(shape, requires_grad=True)
+    found = work.count(make.subject("stock", module, (x,), (torch.ones_like(module(x)),)), differentiable=True)
+    assert (found["forward"].flops, found["backward"].flops) == (2 * multiplications, 4 * multiplications)
+
+
 def test_a_roof_is_the_fastest_of_what_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     # every call takes 0.1 s but the last of each three, which takes half: the fastest counts, and one product is long enough to stop
     clock = FakeClock(lambda variant, number: 0.05 if number % 3 == 2 else 0.1)

@@ -1,0 +1,123 @@
+"""What every layer's function variant must hold: the hand-derived backward in float64, at empty batches and on non-contiguous inputs.
+
+Layers are found as a run finds them.  Values in every dtype are test_layers' business.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.autograd import gradcheck, gradgradcheck
+from torch.func import functional_call
+
+from layerbench.bench import make, mount
+from layerbench.bench.declare import Layer
+from layerbench.bench.plan import sizes
+
+LAYERS = {each.layer.name: each for each in mount.mount(mount.DEFAULT) if "function" in each.layer.variants}
+ONCE = "once_differentiable"
+every_layer = pytest.mark.parametrize("name", LAYERS)
+
+
+class Subject:
+    """A variant in float64, as a function of its floating-point inputs and of its parameters that learn."""
+
+    def __init__(self, layer: Layer, variant: str, size: Mapping[str, int], weights: nn.Module, inputs: Sequence[Tensor]) -> None:
+        self.module = make.variant_module(layer, variant, size, weights)
+        self.inputs = [each.detach().clone(memory_format=torch.preserve_format) for each in inputs]
+        self.places = [i for i, each in enumerate(self.inputs) if each.is_floating_point()]
+        self.names = [name for name, each in self.module.named_parameters() if each.requires_grad]
+        parameters = dict(self.module.named_parameters())
+        tensors = [*(self.inputs[i] for i in self.places), *(parameters[name] for name in self.names)]
+        self.tensors = [each.detach().requires_grad_() for each in tensors]
+
+    def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        inputs = list(self.inputs)
+        for place, tensor in zip(self.places, tensors, strict=False):
+            inputs[place] = tensor
+        learnt = dict(zip(self.names, tensors[len(self.places) :], strict=True))
+        torch.manual_seed(0)  # a random layer draws the same in every call
+        buffers = {name: each.clone() for name, each in self.module.named_buffers()}
+        return tuple(make.tensors(functional_call(self.module, learnt | buffers, tuple(inputs))).values())
+
+    def results(self) -> list[Tensor]:
+        """Outputs, and the gradient of every tensor."""
+        outputs = self(*self.tensors)
+        wanted = [each for each in outputs if each.requires_grad]
+        cotangents = [torch.randn(each.shape, generator=torch.Generator().manual_seed(1), dtype=each.dtype) for each in wanted]
+        gradients = torch.autograd.grad(wanted, self.tensors, cotangents, allow_unused=True)
+        return [*(each.detach() for each in outputs), *(each for each in gradients if each is not None)]
+
+
+def subjects(name: str, batch: int | None = None, strided: bool = False) -> dict[str, Subject]:
+    """Stock and function with the same numbers, at the first of the layer's odd sizes."""
+    declared = LAYERS[name]
+    layer = declared.layer
+    size = sizes(declared.facts, {})[0] | dict(layer.verify_at[0] if layer.verify_at else {})
+    if batch is not None:
+        size |= {next(iter(layer.sweep)): batch}
+    weights = make.reference(layer, size, torch.float64, "cpu", 0)
+    inputs = make.draw(layer.inputs, size, torch.float64, "cpu", 0)
+    if strided:
+        inputs = tuple(each.transpose(0, -1).contiguous().transpose(0, -1) for each in inputs)
+    reference = next(iter(layer.variants))
+    return {variant: Subject(layer, variant, size, weights, inputs) for variant in (reference, "function")}
+
+
+@every_layer
+def test_gradients(name: str) -> None:
+    subject = subjects(name)["function"]
+    assert gradcheck(subject, subject.tensors, fast_mode=True)
+
+
+@every_layer
+def test_gradients_whichever_single_tensor_wants_one(name: str) -> None:
+    _, subject = subjects(name).values()
+    full = dict(enumerate(torch.autograd.grad(_sum(subject(*subject.tensors)), subject.tensors, allow_unused=True)))
+    for number, wanting in enumerate(subject.tensors):
+        alone = [each if each is wanting else each.detach() for each in subject.tensors]
+        output = _sum(subject(*alone))
+        if full[number] is not None:
+            (gradient,) = torch.autograd.grad(output, wanting)
+            torch.testing.assert_close(gradient, full[number], rtol=1e-12, atol=1e-12)
+
+
+@every_layer
+def test_second_derivatives_are_right_or_refused(name: str) -> None:
+    subject = subjects(name)["function"]
+    gradients = torch.autograd.grad(_sum(subject(*subject.tensors), power=3), subject.tensors, create_graph=True, allow_unused=True)
+    try:
+        _sum([each for each in gradients if each is not None and each.requires_grad]).backward()
+    except RuntimeError as error:
+        assert ONCE in str(error)
+    else:
+        assert gradgradcheck(subject, subject.tensors, fast_mode=True)
+
+
+@every_layer
+def test_an_empty_batch(name: str) -> None:
+    try:
+        stock, function = subjects(name, batch=0).values()
+        expected = stock.results()
+    except (ValueError, RuntimeError) as refused:
+        with pytest.raises(type(refused)):
+            subjects(name, batch=0)["function"].results()
+        return
+    _same(function.results(), expected)
+
+
+@pytest.mark.parametrize("name", [name for name, each in LAYERS.items() if each.layer.law is None])  # two variants draw two masks
+def test_non_contiguous_inputs(name: str) -> None:
+    stock, function = subjects(name, strided=True).values()
+    _same(function.results(), stock.results())
+
+
+def _sum(tensors: Sequence[Tensor], power: int = 2) -> Tensor:
+    return sum((each.pow(power).sum() for each in tensors if each.requires_grad), torch.zeros((), dtype=torch.float64))
+
+
+def _same(found: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
+    assert len(found) == len(expected)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10, equal_nan=True)

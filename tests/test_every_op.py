@@ -1,0 +1,75 @@
+"""Every custom op that a Triton variant calls keeps torch's contract for one: torch.library.opcheck, under Triton's interpreter.
+
+The ops are found by calling the layers.  This process may have imported triton for real already, so the checks run in a fresh one: this
+very file, as a script.
+"""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from layerbench.bench import make, mount
+from layerbench.bench.plan import sizes
+
+OURS = "_kernels"  # the end of a namespace: it is named by the package that the suite is mounted under
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed: pip install triton")
+def test_every_op() -> None:
+    environment = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, __file__], env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1].endswith("ops checked")
+
+
+class Calls(TorchDispatchMode):
+    """The first call of every op of ours, with its arguments; those of a backward want no gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backward = False
+        self.found: dict[Any, tuple[tuple[Any, ...], dict[str, Any]]] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
+        if func.namespace.endswith(OURS) and func not in self.found:
+            self.found[func] = (tuple(map(self._copy, args)), {name: self._copy(value) for name, value in (kwargs or {}).items()})
+        return func(*args, **(kwargs or {}))
+
+    def _copy(self, argument: Any) -> Any:
+        if not isinstance(argument, torch.Tensor):
+            return argument
+        copy = argument.detach().clone(memory_format=torch.preserve_format)
+        return copy.requires_grad_(argument.requires_grad and not self.backward)
+
+
+def main() -> None:
+    calls = Calls()
+    for declared in mount.mount(mount.DEFAULT):
+        layer = declared.layer
+        if "triton" in layer.variants:
+            size = sizes(declared.facts, {})[0] | dict(layer.verify_at[0] if layer.verify_at else {})
+            weights = make.reference(layer, size, torch.float32, "cpu", 0)
+            inputs = make.draw(layer.inputs, size, torch.float32, "cpu", 0)
+            cotangents = make.cotangents(make.probe(weights, inputs), 0)
+            subject = make.subject("triton", make.variant_module(layer, "triton", size, weights), inputs, cotangents)
+            with calls:
+                calls.backward = False
+                output = subject.forward()
+                calls.backward = True
+                subject.backward(output)
+    assert calls.found
+    for op, (arguments, named) in calls.found.items():
+        torch.library.opcheck(op, arguments, named)
+        print(op.name())
+    print(f"{len(calls.found)} ops checked")
+
+
+if __name__ == "__main__":
+    main()
