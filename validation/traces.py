@@ -22,7 +22,7 @@ from neighbour import BURSTY, QUIET, beside
 from torch import nn
 
 from layerbench.bench import collector
-from layerbench.bench.check import unit
+from layerbench.bench.check import timing, unit
 from layerbench.bench.check.pair import Drawn, Draws, Instance, instance
 from layerbench.bench.clock import HostClock
 from layerbench.bench.declare import Layer, Size
@@ -32,7 +32,7 @@ from layerbench.bench.record import Point
 UNITS = 4  # of equal code, in a launch: as many as the check takes from one process
 ALONE_SECONDS = 2.0
 EVERY = 20
-LAUNCHES = {QUIET: 24, BURSTY: 12}
+LAUNCHES = {QUIET: 14, BURSTY: 10}
 
 
 def planted(layer: Layer) -> Layer:
@@ -79,10 +79,10 @@ def _cycles(base: Layer, head: Layer, variant: str, point: Point, drawn: Drawn, 
     clock, found = HostClock(), _Blocks()
 
     def timed(side: str) -> unit.Block:
-        def once(calls: int) -> float:
+        def once(calls: int) -> unit.Timed:
             call = sides[side].call
             call.once()
-            return found.add(side, clock.time(call, calls) / calls)
+            return found.add(side, timing.undisturbed(lambda: clock.time(call, calls) / calls, clock))
 
         return once
 
@@ -96,9 +96,9 @@ class _Blocks:
     def __init__(self) -> None:
         self._taken: list[tuple[str, float]] = []
 
-    def add(self, side: str, seconds: float) -> float:
-        self._taken.append((side, seconds))
-        return seconds
+    def add(self, side: str, block: unit.Timed) -> unit.Timed:
+        self._taken.append((side, block.seconds))
+        return block
 
     def differences(self) -> list[float]:
         """Of each super-cycle of eight blocks: the mean log of B's less that of A's."""
