@@ -6,6 +6,7 @@ and the folder of the suite is put on sys.path, so plain imports find what lies 
 """
 
 import ast
+import contextlib
 import hashlib
 import importlib
 import importlib.util
@@ -109,7 +110,8 @@ def _load(package: str, file: Path) -> ModuleType:
     assert spec and spec.loader
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
+        with contextlib.chdir("."):  # back where we stood, wherever the file goes: paths are shown from here
+            spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # a script that ends itself must not end us
         del sys.modules[name]
         raise Mistake(_why(error, file)) from error

@@ -11,9 +11,9 @@ import pytest
 from runs import layer
 
 from layerbench.bench import cli, commands
-from layerbench.bench.check import exact, plan, rounds, same, timing, unit, verdicts
+from layerbench.bench.check import exact, hands, plan, rounds, same, timing, unit, verdicts
 from layerbench.bench.check.hands import Fault
-from layerbench.bench.check.messages import Examine, Examined, Facts, Sketch, Sketched, SketchReference
+from layerbench.bench.check.messages import Examine, Examined, Facts, Prepare, Prepared, Sketch, Sketched, SketchReference, TimeBlock
 from layerbench.bench.check.moved import Moved, by_plain_name
 from layerbench.bench.check.plan import Benchmark
 from layerbench.bench.check.record import Unit, compared
@@ -23,7 +23,9 @@ from layerbench.bench.check.verdicts import Timed
 from layerbench.bench.clock import Call, FakeClock
 from layerbench.bench.mistake import Mistake
 from layerbench.bench.plan import Selection
+from layerbench.bench.protocol import Answer, Request
 from layerbench.bench.record import Compiled, Device, Failed, LayerFacts, Memory, Point, Skipped, SweepGraphs, VariantFacts
+from layerbench.bench.remote import WorkerDied
 
 CPU = Device("cpu", "a processor", 2**30, ("float32",))
 POINT = Point("silu", {"batch": 4}, "float32", "cpu", "forward")
@@ -83,6 +85,38 @@ def test_a_block_that_lost_its_core_is_taken_again_up_to_three_times(cut: set[in
     clock = Busy(cut)
     taken = timing.undisturbed(clock.block, clock)
     assert (taken.seconds, taken.again, clock.taken) == (0.002, again, again + 1)
+
+
+# --- a worker that dies ---------------------------------------------------------------------------------------------------------------
+
+
+class Dying:
+    """A worker that dies so many times, with that variant in hand."""
+
+    def __init__(self, deaths: int, variant: str) -> None:
+        self.deaths, self.variant, self.asked = deaths, variant, 0
+
+    def answer(self, request: object) -> Prepared:
+        self.asked += 1
+        if self.asked <= self.deaths:
+            raise WorkerDied("make head" if self.variant else "idle", self.variant, "the worker process died: SIGKILL")
+        return Prepared(7)
+
+
+@pytest.mark.parametrize(
+    ("deaths", "variant", "request_", "answer", "asked"),
+    [
+        (1, "", Prepare("base", POINT, "plain", 0), Prepared(7), 2),
+        (2, "", Prepare("base", POINT, "plain", 0), Fault("base", "the worker process died: SIGKILL"), 2),
+        (1, "plain", Prepare("base", POINT, "plain", 0), Fault("head", "the worker process died: SIGKILL", "plain"), 1),
+        (1, "", TimeBlock(3), Fault("base", "the worker process died: SIGKILL"), 1),
+    ],
+)
+def test_a_death_with_nothing_in_hand_is_tried_once_more_unless_something_was_lost(
+    deaths: int, variant: str, request_: Request, answer: Answer | Fault, asked: int
+) -> None:
+    worker = Dying(deaths, variant)
+    assert (hands._asked(worker, request_, "base"), worker.asked) == (answer, asked)  # type: ignore[arg-type]
 
 
 # --- what is measured ----------------------------------------------------------------------------------------------------------------

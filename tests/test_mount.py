@@ -175,6 +175,13 @@ def test_a_file_outside_the_current_folder_is_shown_by_its_whole_path(monkeypatc
     assert mount("../suite")[0].facts.file == str(file)
 
 
+def test_a_file_that_changes_the_working_directory_leaves_it_as_it_was() -> None:
+    here = Path.cwd()
+    put("wanders.py", "import os\nos.chdir('/')\n" + layer("wanders"))
+    (declared,) = mount("wanders.py")
+    assert (declared.facts.file, Path.cwd()) == ("wanders.py", here)
+
+
 def test_a_path_that_is_no_suite() -> None:
     put("notes.txt", "")
     assert refusal("suit") == "--suite suit: there is no such file or folder; give a folder of layer files, or one file"

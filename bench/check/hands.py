@@ -146,9 +146,16 @@ def _block(worker: Worker, role: str) -> Block:
 
 
 def _asked(worker: Worker, request: Request, side: str) -> Answer | Fault:
-    """A death falls on the side that the worker says it was at, else on `side`; the next request starts a new worker."""
-    try:
-        return worker.answer(request)
-    except WorkerDied as death:
-        words = death.stage.split()
-        return Fault(words[-1] if words and words[-1] in ("base", "head") else side, death.reason, death.variant)
+    """A death falls on the side that the worker says it was at, else on `side`; the next request starts a new worker.
+
+    With no variant in hand it is asked once more before it falls on anyone, as a run does: machines kill processes for their own reasons.
+    """
+    tries = 1 if isinstance(request, TimeBlock) else 2  # a block is of what was prepared, which is gone
+    while True:
+        try:
+            return worker.answer(request)
+        except WorkerDied as death:
+            tries -= 1
+            if death.variant or not tries:
+                words = death.stage.split()
+                return Fault(words[-1] if words and words[-1] in ("base", "head") else side, death.reason, death.variant)
