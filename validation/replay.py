@@ -95,7 +95,7 @@ def main() -> None:
     processes = recorded()
     scale = 100 if chosen.quick else 1
     todo = [
-        {"threshold": threshold, "effect": effect, "number": number, "suites": BATCH // scale or 1}
+        {"checks": len(processes), "threshold": threshold, "effect": effect, "number": number, "suites": BATCH // scale or 1}
         for threshold in (0.05, 0.02)
         for effect in EFFECTS
         for number in range((NULLS if effect == 0 else PLANTED) // BATCH)

@@ -1,4 +1,4 @@
-"""Records traces of the gate's suite, block by block, in many launches; `rules` judges them by the check's rule and by other tools'.
+"""Records traces of the gate's suite, block by block, in many launches; `judges` holds the rules of the check and of others against them.
 
 A launch is a fresh process.  In it, of each of twelve benchmarks: four units of equal code, as the check takes them; one unit whose head
 runs every twentieth call twice; and two seconds of one side alone, which is what a tool has that measures one commit after the other.
@@ -134,7 +134,7 @@ def main() -> None:
     todo = [{"condition": condition, "launch": number} for condition, count in launches.items() for number in range(count)]
     found = study.trials("traces", todo, one, chosen)
     size = len(json.dumps(found)) / 1e6
-    print(f"{len(found)} of {len(todo)} launches recorded, {size:.1f} MB. `rules` judges them.")
+    print(f"{len(found)} of {len(todo)} launches recorded, {size:.1f} MB. `judges` reads them.")
 
 
 if __name__ == "__main__":
