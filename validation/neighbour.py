@@ -6,29 +6,34 @@ import sys
 from collections.abc import Iterator
 
 QUIET, BURSTY, HALF = "quiet", "bursty neighbour", "load in the second half"
+TWO, THREE = "two bursty neighbours", "three bursty neighbours"
 BURSTS = """
-import random, time
-while True:
+import os, random, time
+parent = os.getppid()
+while os.getppid() == parent:
     end = time.time() + random.expovariate(2)
     while time.time() < end:
         pass
     time.sleep(random.expovariate(1))
 """
 LATE = """
-import time
+import os, time
+parent = os.getppid()
 time.sleep({seconds})
-while True: pass
+while os.getppid() == parent:
+    pass
 """
 
 
 @contextlib.contextmanager
 def beside(condition: str, seconds: float) -> Iterator[None]:
-    """A neighbour of that kind until the block ends.  seconds: what the block is expected to take."""
-    code = {QUIET: "", BURSTY: BURSTS, HALF: LATE.format(seconds=seconds / 2)}[condition]
-    neighbour = subprocess.Popen([sys.executable, "-c", code]) if code else None
+    """Neighbours of that kind until the block ends, or this process does.  seconds: what the block is expected to take."""
+    late = LATE.format(seconds=seconds / 2)
+    codes = {QUIET: [], BURSTY: [BURSTS], TWO: [BURSTS] * 2, THREE: [BURSTS] * 3, HALF: [late]}[condition]
+    neighbours = [subprocess.Popen([sys.executable, "-c", code]) for code in codes]
     try:
         yield
     finally:
-        if neighbour:
-            neighbour.kill()
-            neighbour.wait()
+        for each in neighbours:
+            each.kill()
+            each.wait()

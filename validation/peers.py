@@ -16,7 +16,7 @@ from typing import Any
 
 import gate
 import study
-from neighbour import BURSTY, HALF, QUIET, beside
+from neighbour import BURSTY, HALF, QUIET, TWO, beside
 from rules import STATISTICS, Side, compare_fail, condensed, criterion_like, u_test
 
 ASV = "asv==0.6.6"
@@ -157,7 +157,7 @@ def main() -> None:
     todo = [
         {"repeat": r, "tool": tool, "plant": plant, "condition": condition}
         for r in range(1 if chosen.quick else REPEATS)
-        for condition in (QUIET, BURSTY, HALF)
+        for condition in (QUIET, BURSTY, HALF, TWO)
         for plant in PLANTS
         for tool in TOOLS
         if r < (1 if plant != "none" else 2 if tool == "asv" else REPEATS)  # a suite of asv takes a minute and more
@@ -165,7 +165,7 @@ def main() -> None:
     found = study.trials("peers", todo, one, chosen, kept=True)
     rows = []
     for rule in dict.fromkeys(rule for each in found for rule in each["flagged"]):
-        for condition in (QUIET, BURSTY, HALF):
+        for condition in (QUIET, BURSTY, HALF, TWO):
             trials = [each for each in found if rule in each["flagged"] and each["condition"] == condition]
             if trials:
                 rows.append([rule, condition, *_cells(rule, trials)])

@@ -18,7 +18,7 @@ from typing import Any
 import gate_suite
 import study
 import torch
-from neighbour import BURSTY, QUIET, beside
+from neighbour import QUIET, THREE, TWO, beside
 from torch import nn
 
 from layerbench.bench import collector
@@ -32,7 +32,7 @@ from layerbench.bench.record import Point
 UNITS = 4  # of equal code, in a launch: as many as the check takes from one process
 ALONE_SECONDS = 2.0
 EVERY = 20
-LAUNCHES = {QUIET: 14, BURSTY: 10}
+LAUNCHES = {QUIET: 10, TWO: 14, THREE: 10}
 
 
 def planted(layer: Layer) -> Layer:
