@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import replay
 import study
 from rules import STATISTICS, Side, asv_continuous, compare_fail, condensed, criterion_like, u_test
+from traces import LAUNCHES
 
 from layerbench.bench.check.hands import PER_PROCESS
 from layerbench.bench.check.sequential import CONFIRMATIONS, LOOKS, Rule
@@ -141,7 +142,7 @@ def recorded(quick: bool) -> dict[str, list[Launch]]:
     launches: dict[str, list[Launch]] = {}
     for entry in study.read(log):
         launches.setdefault(entry["trial"]["condition"], []).append(entry["result"])
-    return launches
+    return {condition: launches[condition] for condition in LAUNCHES if condition in launches}
 
 
 def one(trial: dict[str, Any]) -> dict[str, Any]:
@@ -179,6 +180,7 @@ def main() -> None:
     counts = ", ".join(f"{len(of)} {condition}, {len(pairs(of))} pairs" for condition, of in launches.items())
     text = [
         f"Launches recorded by `traces`: {counts}; twelve benchmarks each. The check's rows: {suites} suites drawn for every effect.",
+        "Those beside three neighbours shared the machine with a test run as well.",
         "False: benchmarks of equal code that were flagged, and suites in which any of twelve was. The other columns: slow-downs found.",
         f"Slow-downs are arithmetic. The one that was recorded, every twentieth call run twice, shows as {_recorded_plant(launches)}.",
         "Simulated from live recordings; the tools themselves, live, are in `peers`, the check itself in `gate`.",
