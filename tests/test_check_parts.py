@@ -116,7 +116,7 @@ def test_a_death_with_nothing_in_hand_is_tried_once_more_unless_something_was_lo
     deaths: int, variant: str, request_: Request, answer: Answer | Fault, asked: int
 ) -> None:
     worker = Dying(deaths, variant)
-    assert (hands._asked(worker, request_, "base"), worker.asked) == (answer, asked)  # type: ignore[arg-type]
+    assert (hands._asked(worker, request_, "base"), worker.asked) == (answer, asked)  # type: ignore[arg-type]  # it has what is asked of one
 
 
 # --- what is measured ----------------------------------------------------------------------------------------------------------------

@@ -26,7 +26,8 @@ APART = 4
 DRAWN = 2000  # suites, of each of the check's rows and effects
 BLOCK_SECONDS, SAMPLE_SECONDS = 0.002, 0.01
 PER_CONFIRMATION = 2  # units that a process gives to the confirmation
-CYCLES = 24  # super-cycles of a unit, of the 28 or more that half a second holds
+CYCLES = 24  # super-cycles of a unit, of the 29 or more that half a second holds on a quiet machine
+FEWEST_LAUNCHES = 5  # of a row
 
 Launch = dict[str, dict[str, Any]]  # benchmark -> what `traces` recorded of it
 
@@ -85,8 +86,9 @@ def units(launches: Sequence[Launch]) -> list[replay.Process]:
 
 
 def cycles(launches: Sequence[Launch]) -> list[replay.Process]:
-    """Without units: the super-cycles themselves, of every unit as many."""
-    return [{name: [each for unit in found["equal"] for each in unit[:CYCLES]] for name, found in launch.items()} for launch in launches]
+    """Without units: the super-cycles themselves, of every unit as many; of the launches in which every unit has so many."""
+    whole = [launch for launch in launches if all(len(unit) >= CYCLES for found in launch.values() for unit in found["equal"])]
+    return [{name: [each for unit in found["equal"] for each in unit[:CYCLES]] for name, found in launch.items()} for launch in whole]
 
 
 def one_after_the_other(launches: Sequence[Launch]) -> list[replay.Process]:
@@ -169,6 +171,7 @@ def main() -> None:
         for condition in launches
         for rule in rules
         for effect in EFFECTS
+        if rule not in OURS or len(OURS[rule].take(launches[condition])) >= FEWEST_LAUNCHES
     ]
     found = study.trials("judges", todo, one, chosen)
     rows = []
@@ -180,6 +183,7 @@ def main() -> None:
     counts = ", ".join(f"{len(of)} {condition}, {len(pairs(of))} pairs" for condition, of in launches.items())
     text = [
         f"Launches recorded by `traces`: {counts}; twelve benchmarks each. The check's rows: {suites} suites drawn for every effect.",
+        "Without units: where every unit of at least five launches was long enough, which fewer super-cycles on a busy machine prevent.",
         "Those beside three neighbours shared the machine with a test run as well.",
         "False: benchmarks of equal code that were flagged, and suites in which any of twelve was. The other columns: slow-downs found.",
         f"Slow-downs are arithmetic. The one that was recorded, every twentieth call run twice, shows as {_recorded_plant(launches)}.",
