@@ -81,6 +81,7 @@ class Layer:
                choose some that are no multiple of any block.  None given: the first dimension at 3.
     absent     variant -> a sentence that says why the layer does not have it; the report shows it.
     law        of a random layer, what must hold of every draw, as law.dropout(0.1): its values are not compared with the reference's.
+    calls      of a layer that changes its own state, how many calls are made before outputs and state are compared; 1 of others.
     on_request leave the layer out of a run that names no layers: --all and -k measure it.  For suites too long to run whole every time.
 
     Raises Mistake where the parts do not fit together.
@@ -94,10 +95,13 @@ class Layer:
     verify_at: tuple[Size, ...] = ()
     absent: Mapping[str, str] = field(default_factory=dict)
     law: "Law | None" = None
+    calls: int = 1
     on_request: bool = False
 
     def __post_init__(self) -> None:
         _check_name("layer", self.name, _NAME)
+        if not _is_size(self.calls):
+            raise Mistake(f"layer {self.name!r}: calls is {self.calls!r}; write how many calls are made before state is compared, as 4")
         self._check_sweep()
         self._check_inputs()
         self._check_variants()
