@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from . import make
-from .declare import Layer, Size
+from .declare import Init, Layer, Size
 from .law import Law, Observation
 from .make import Subject, tensors
 from .record import Accuracy, TensorError
@@ -54,9 +54,9 @@ class Truth:
     calls: int = 1  # made before values are compared
 
 
-def truth(layer: Layer, size: Size, dtype: torch.dtype, device: str, seed: int) -> Truth:
-    """Run the reference in float64 and in dtype on the numbers of a seed."""
-    weights = make.reference(layer, size, dtype, device, seed)
+def truth(layer: Layer, size: Size, dtype: torch.dtype, device: str, seed: int, init: Init | None = None) -> Truth:
+    """Run the reference in float64 and in dtype on the numbers of a seed.  init: of the weights, unless the layer's own."""
+    weights = make.reference(layer, size, dtype, device, seed, init)
     inputs = make.draw(layer.inputs, size, dtype, device, seed)
     output = make.probe(weights, inputs)
     cotangents = make.cotangents(output, seed)

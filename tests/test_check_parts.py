@@ -30,7 +30,9 @@ from layerbench.bench.remote import WorkerDied
 CPU = Device("cpu", "a processor", 2**30, ("float32",))
 POINT = Point("silu", {"batch": 4}, "float32", "cpu", "forward")
 BACKWARD = Point("silu", {"batch": 4}, "float32", "cpu", "backward")
+UPDATE = Point("silu", {"batch": 4}, "float32", "cpu", "update_adam")
 FLAT = Facts(Memory(100, 0, 300, 300), None, differentiable=False)
+FIXED = Facts(Memory(100, 0, 300, 300), None, learns=False)
 RULE = Rule(0.05, 0.005, 2)
 
 # --- one unit ------------------------------------------------------------------------------------------------------------------------
@@ -353,6 +355,7 @@ def test_what_is_known_before_timing() -> None:
             "skipped": verdicts.before_timing(benchmark, facts(), Skipped("compile", "no compiler"), ""),
             "alone": verdicts.before_timing(benchmark, facts(), Skipped("verify", "the reference 'stock' failed"), ""),
             "flat": verdicts.before_timing(Benchmark(BACKWARD, "plain", "silu.py", 3), facts(), FLAT, ""),
+            "fixed": verdicts.before_timing(Benchmark(UPDATE, "plain", "silu.py", 3), facts(), FIXED, ""),
             "other": verdicts.before_timing(benchmark, facts(), facts(), "it computes something else"),
         }.items()
         if row
@@ -364,6 +367,7 @@ def test_what_is_known_before_timing() -> None:
         "skipped": ("skipped", "no compiler"),
         "alone": ("wrong", "the reference 'stock' failed"),
         "flat": ("skipped", "no output of this layer has a gradient, so there is no backward to time"),
+        "fixed": ("skipped", "this layer has no parameters, so an optimizer has nothing to update"),
         "other": ("different", "it computes something else"),
     }
 
