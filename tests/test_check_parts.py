@@ -25,7 +25,7 @@ from layerbench.bench.mistake import Mistake
 from layerbench.bench.plan import Selection
 from layerbench.bench.protocol import Answer, Request
 from layerbench.bench.record import Compiled, Device, Failed, LayerFacts, Memory, Point, Skipped, SweepGraphs, VariantFacts
-from layerbench.bench.remote import WorkerDied
+from layerbench.bench.remote import WorkerBroke, WorkerDied
 
 CPU = Device("cpu", "a processor", 2**30, ("float32",))
 POINT = Point("silu", {"batch": 4}, "float32", "cpu", "forward")
@@ -103,6 +103,15 @@ class Dying:
         if self.asked <= self.deaths:
             raise WorkerDied("make head" if self.variant else "idle", self.variant, "the worker process died: SIGKILL")
         return Prepared(7)
+
+
+def test_a_fault_of_ours_is_no_sides() -> None:
+    class Broken:
+        def answer(self, request: object) -> Prepared:
+            raise WorkerBroke("make head", "plain", "a fault of layerbench itself")
+
+    with pytest.raises(WorkerBroke):
+        hands._asked(Broken(), Prepare("head", POINT, "plain", 0), "head")  # type: ignore[arg-type]  # it has what is asked of one
 
 
 @pytest.mark.parametrize(
