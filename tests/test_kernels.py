@@ -145,8 +145,9 @@ def ops() -> None:
         (rmsnorm._rms_norm, (draw(5, 7), draw(7), 1e-6)),
         (rmsnorm._rms_norm, (draw(5, 7), None, 1e-6)),
         (rmsnorm._rms_norm_backward, (torch.randn(5, 7), torch.randn(5, 7), torch.randn(7), torch.rand(5))),
-        (softmax._softmax, (draw(5, 7),)),
-        (softmax._softmax_backward, (torch.randn(5, 7), torch.rand(5, 7))),
+        (softmax._softmax, (draw(5, 7), False)),
+        (softmax._softmax, (draw(5, 7), True)),
+        (softmax._softmax_backward, (torch.randn(5, 7), torch.rand(5, 7), False)),
         (conv2d._conv2d, (draw(2, 3, 6, 6), draw(4, 3, 3, 2), draw(4), 0)),
         (conv2d._grad_input, (y, weight, 0)),
         (conv2d._grad_weight, (y, x, 0)),
@@ -212,6 +213,7 @@ def compile_all(capability: int) -> None:
     from layerbench.kernels import conv2d, matmul, maxpool2d, rmsnorm, softmax
 
     window = {"PAD_H": 0, "PAD_W": 0, "KH": 5, "KW": 5, "BLOCK_OUT": 32, "BLOCK_TAPS": 32, "num_warps": 8, "num_stages": 1}
+    both, long = (False, True), {"BLOCK_WIDTH": softmax.LONG_ROW_BLOCK, "num_warps": 8}
     flags = {"TURNED": False, "HAS_BIAS": True}
     turned = {"TURNED": True, "HAS_BIAS": False, "bias_ptr": None}
     launches = [
@@ -219,10 +221,8 @@ def compile_all(capability: int) -> None:
         (matmul._column_sum_kernel, {"ROWS": 1024, "BLOCK_ROWS": 32, "BLOCK_COLUMNS": 64, "stride_column": 1}),
         (rmsnorm._forward_kernel, rmsnorm._tile(1024) | {"HAS_WEIGHT": True}),
         (rmsnorm._backward_kernel, rmsnorm._tile(1024) | {"HAS_WEIGHT": True}),
-        (softmax._forward_kernel, softmax._tile(4096)),
-        (softmax._backward_kernel, softmax._tile(4096)),
-        (softmax._forward_long_kernel, {"BLOCK_WIDTH": softmax.LONG_ROW_BLOCK, "num_warps": 8}),
-        (softmax._backward_long_kernel, {"BLOCK_WIDTH": softmax.LONG_ROW_BLOCK, "num_warps": 8}),
+        *((kernel, softmax._tile(4096) | {"LOG": log}) for kernel in (softmax._forward_kernel, softmax._backward_kernel) for log in both),
+        *((kernel, long | {"LOG": log}) for kernel in (softmax._forward_long_kernel, softmax._backward_long_kernel) for log in both),
         (conv2d._conv2d_kernel, window | flags | {"BLOCK_POSITIONS": 128}),
         (conv2d._conv2d_kernel, window | turned | {"BLOCK_POSITIONS": 128, "PAD_H": 4, "PAD_W": 4}),
         (conv2d._grad_weight_kernel, window | {"POSITIONS": conv2d.POSITIONS, "BLOCK_POSITIONS": 64}),
