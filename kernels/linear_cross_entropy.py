@@ -18,6 +18,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .matmul import add_product
+
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 SHARES = 64  # of the classes; with a few row tiles they fill a GPU
 HELD = 2**24  # logits that backward holds at a time, about
@@ -27,16 +29,7 @@ HELD = 2**24  # logits that backward holds at a time, about
 def _logits(x_ptr, weight_ptr, rows, columns, m, n, k, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr):
     """x W^T at (rows, columns) in float32; 0 where either is out of range."""
     total = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
-    x_offset = rows.to(tl.int64)[:, None] * k
-    weight_offset = columns.to(tl.int64)[None, :] * k
-    for start in range(0, k, BLOCK_K):
-        inner = start + tl.arange(0, BLOCK_K)
-        x_mask = (rows[:, None] < m) & (inner[None, :] < k)
-        weight_mask = (inner[:, None] < k) & (columns[None, :] < n)
-        x = tl.load(x_ptr + x_offset + inner[None, :], mask=x_mask, other=0.0)
-        weight = tl.load(weight_ptr + weight_offset + inner[:, None], mask=weight_mask, other=0.0)
-        total = tl.dot(x, weight, total, input_precision="ieee")
-    return total
+    return add_product(total, x_ptr, weight_ptr, rows, columns, m, n, k, k, 1, 1, k, BLOCK_K)  # strides of x, and of W^T
 
 
 @triton.jit

@@ -158,19 +158,19 @@ def compiled() -> None:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from layerbench.kernels import activations, linear_gelu, lora
+    from layerbench.kernels import activations, linear_gelu, lora, matmul
 
     for function, _, shapes, others in cases():
-        with pytest.raises(ValueError, match="on cpu; move it to a GPU, or set TRITON_INTERPRET=1"):
+        with pytest.raises(ValueError, match=r"on cpu; move (it|them) to a GPU, or set TRITON_INTERPRET=1"):
             function(*(shape if shape is None else torch.ones(shape) for shape in shapes), **others)
     block = {"BLOCK": activations.BLOCK, "num_warps": 4}
-    tile = linear_gelu._tile(256, 512, torch.float16) | {"a_stride_k": 1, "b_stride_k": 1, "HAS_BIAS": True}
+    tile = matmul.tile(256, 512, torch.float16) | {"a_stride_k": 1, "b_stride_k": 1, "HAS_BIAS": True}
     low_rank = tile | {"c_stride_rank": 1, "d_stride_rank": 1, "HAS_BASE": True}
     kernels = (activations._forward_kernel, activations._backward_kernel, activations._gated_kernel, activations._gated_backward_kernel)
     launches = [
         *((kernel, block | {"KIND": kind}) for kernel in kernels for kind in activations.KINDS),
-        (linear_gelu._product_kernel, tile | {"GELU": True, "KEEP_Z": True}),
-        (linear_gelu._product_kernel, tile | {"GELU": False, "KEEP_Z": False, "z_ptr": None, "HAS_BIAS": False, "bias_ptr": None}),
+        (linear_gelu._product_kernel, tile | {"KEEP_Z": True}),
+        (linear_gelu._product_kernel, tile | {"KEEP_Z": False, "z_ptr": None, "HAS_BIAS": False, "bias_ptr": None}),
         (linear_gelu._slope_kernel, {"ROWS": linear_gelu.SUM_ROWS, "BLOCK_ROWS": 32, "BLOCK_COLUMNS": 64, "grad_stride_column": 1}),
         (lora._product_kernel, low_rank),
         (lora._product_kernel, low_rank | {"HAS_BASE": False, "a_ptr": None, "b_ptr": None, "HAS_BIAS": False, "bias_ptr": None}),

@@ -139,8 +139,8 @@ def ops() -> None:
     x, y, weight = torch.randn(2, 3, 6, 6), torch.randn(2, 4, 4, 5), torch.randn(4, 3, 3, 2)
     winner = torch.randint(5, (2, 3, 3, 3), dtype=torch.uint8)
     calls = [
-        (matmul._matmul, (draw(5, 7), draw(7, 3), draw(3))),
-        (matmul._matmul, (draw(5, 7), draw(3, 7).T, None)),
+        (matmul.matmul, (draw(5, 7), draw(7, 3), draw(3))),
+        (matmul.matmul, (draw(5, 7), draw(3, 7).T, None)),
         (matmul._column_sum, (draw(5, 7),)),
         (rmsnorm._rms_norm, (draw(5, 7), draw(7), 1e-6)),
         (rmsnorm._rms_norm, (draw(5, 7), None, 1e-6)),
@@ -217,7 +217,7 @@ def compile_all(capability: int) -> None:
     flags = {"TURNED": False, "HAS_BIAS": True}
     turned = {"TURNED": True, "HAS_BIAS": False, "bias_ptr": None}
     launches = [
-        (matmul._matmul_kernel, matmul._tile(256, 512, torch.float16) | {"HAS_BIAS": True, "a_stride_k": 1, "b_stride_k": 1}),
+        (matmul._matmul_kernel, matmul.tile(256, 512, torch.float16) | {"HAS_BIAS": True, "a_stride_k": 1, "b_stride_k": 1}),
         (matmul._column_sum_kernel, {"ROWS": 1024, "BLOCK_ROWS": 32, "BLOCK_COLUMNS": 64, "stride_column": 1}),
         (rmsnorm._forward_kernel, rmsnorm._tile(1024) | {"HAS_WEIGHT": True}),
         (rmsnorm._backward_kernel, rmsnorm._tile(1024) | {"HAS_WEIGHT": True}),
