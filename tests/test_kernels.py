@@ -136,7 +136,7 @@ def ops() -> None:
     def draw(*shape: int) -> torch.Tensor:
         return torch.randn(shape, requires_grad=True)
 
-    x, y, weight = torch.randn(2, 3, 6, 6), torch.randn(2, 4, 4, 5), torch.randn(4, 3, 3, 2)
+    x, y = torch.randn(2, 3, 6, 6), torch.randn(2, 4, 4, 5)
     winner = torch.randint(5, (2, 3, 3, 3), dtype=torch.uint8)
     calls = [
         (matmul.matmul, (draw(5, 7), draw(7, 3), draw(3))),
@@ -148,9 +148,9 @@ def ops() -> None:
         (softmax._softmax, (draw(5, 7), False)),
         (softmax._softmax, (draw(5, 7), True)),
         (softmax._softmax_backward, (torch.randn(5, 7), torch.rand(5, 7), False)),
-        (conv2d._conv2d, (draw(2, 3, 6, 6), draw(4, 3, 3, 2), draw(4), 0)),
-        (conv2d._grad_input, (y, weight, 0)),
-        (conv2d._grad_weight, (y, x, 0)),
+        (conv2d._conv2d, (draw(2, 3, 6, 6), draw(4, 3, 3, 2), draw(4), 1, 0)),
+        (conv2d._conv_transpose2d, (draw(2, 4, 4, 5), draw(4, 3, 3, 2), draw(3), 1, 0, 6, 6)),
+        (conv2d._grad_weight, (y, x, 3, 2, 1, 0)),
         (maxpool2d._max_pool2d, (draw(2, 3, 6, 7), 2, True)),
         (maxpool2d._max_pool2d_backward, (torch.randn(2, 3, 3, 3), winner, 2, 6, 7)),
     ]
@@ -179,7 +179,7 @@ def errors() -> None:
         (softmax, (x.double(), -1), "input is torch.float64; give float32, bfloat16 or float16"),
         (conv2d, (image, ones(4, 2, 3, 3)), "input (2, 3, 5, 5) does not fit weight (4, 2, 3, 3)"),
         (conv2d, (image, ones(4, 3, 3, 3), ones(3)), "bias is (3,); weight (4, 3, 3, 3) needs (4,)"),
-        (conv2d, (image, ones(4, 3, 3, 3), None, 3), "padding 3 with input (2, 3, 5, 5) and weight (4, 3, 3, 3) is out of range"),
+        (conv2d, (image, ones(4, 3, 3, 3), None, 1, 3), "padding 3 with input (2, 3, 5, 5) and weight (4, 3, 3, 3) is out of range"),
         (conv2d, (image, ones(4, 3, 6, 6)), "padding 0 with input (2, 3, 5, 5) and weight (4, 3, 6, 6) is out of range"),
         (conv2d, (image, ones(4, 3, 3, 3).half()), "dtypes are [torch.float32, torch.float16]"),
         (conv2d, (image, ones(4, 3, 3, 3, device="meta")), "devices are ['cpu', 'meta']; move all to one"),
@@ -210,12 +210,9 @@ def compile_all(capability: int) -> None:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from layerbench.kernels import conv2d, matmul, maxpool2d, rmsnorm, softmax
+    from layerbench.kernels import matmul, maxpool2d, rmsnorm, softmax
 
-    window = {"PAD_H": 0, "PAD_W": 0, "KH": 5, "KW": 5, "BLOCK_OUT": 32, "BLOCK_TAPS": 32, "num_warps": 8, "num_stages": 1}
     both, long = (False, True), {"BLOCK_WIDTH": softmax.LONG_ROW_BLOCK, "num_warps": 8}
-    flags = {"TURNED": False, "HAS_BIAS": True}
-    turned = {"TURNED": True, "HAS_BIAS": False, "bias_ptr": None}
     launches = [
         (matmul._matmul_kernel, matmul.tile(256, 512, torch.float16) | {"HAS_BIAS": True, "a_stride_k": 1, "b_stride_k": 1}),
         (matmul._column_sum_kernel, {"ROWS": 1024, "BLOCK_ROWS": 32, "BLOCK_COLUMNS": 64, "stride_column": 1}),
@@ -223,9 +220,6 @@ def compile_all(capability: int) -> None:
         (rmsnorm._backward_kernel, rmsnorm._tile(1024) | {"HAS_WEIGHT": True}),
         *((kernel, softmax._tile(4096) | {"LOG": log}) for kernel in (softmax._forward_kernel, softmax._backward_kernel) for log in both),
         *((kernel, long | {"LOG": log}) for kernel in (softmax._forward_long_kernel, softmax._backward_long_kernel) for log in both),
-        (conv2d._conv2d_kernel, window | flags | {"BLOCK_POSITIONS": 128}),
-        (conv2d._conv2d_kernel, window | turned | {"BLOCK_POSITIONS": 128, "PAD_H": 4, "PAD_W": 4}),
-        (conv2d._grad_weight_kernel, window | {"POSITIONS": conv2d.POSITIONS, "BLOCK_POSITIONS": 64}),
         (maxpool2d._forward_kernel, {"WINDOW": 2, "RELU": True, "BLOCK": 256}),
         (maxpool2d._backward_kernel, {"WINDOW": 2, "BLOCK": 1024}),
     ]
@@ -239,7 +233,7 @@ def compile_all(capability: int) -> None:
         compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
         assert compiled.asm["cubin"], kernel
         assert f".target sm_{capability}" in compiled.asm["ptx"], kernel
-        if kernel in (matmul._matmul_kernel, conv2d._conv2d_kernel, conv2d._grad_weight_kernel):
+        if kernel is matmul._matmul_kernel:
             assert "mma" in compiled.asm["ptx"], f"{kernel} multiplies float16 without tensor cores"
 
 
