@@ -73,7 +73,6 @@ def test_function_kl_counts_nothing_where_the_target_is_ruled_out() -> None:
 @pytest.mark.parametrize("training", [True, False])
 def test_blocks_of_images_add_up(monkeypatch: pytest.MonkeyPatch, training: bool) -> None:
     monkeypatch.setattr(batchnorm, "CACHED", 100)  # two images of 48 numbers
-    monkeypatch.setattr(groupnorm, "CACHED", 100)
     x = torch.randn(5, 4, 3, 4, dtype=torch.float64)
     for stock, ours in (
         (torch.nn.BatchNorm2d(4), batchnorm.FunctionBatchNorm(4)),
