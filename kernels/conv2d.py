@@ -27,7 +27,8 @@ from torch import Tensor
 from .conv2d_tiles import conv2d_kernel, conv_transpose2d_kernel, grad_weight_kernel
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-POSITIONS = 1024  # that one program of grad_weight_kernel adds up
+POSITIONS = 1024  # that one program of grad_weight_kernel adds up; more of them where there would be over MOST_SHARES shares
+MOST_SHARES = 65535  # what CUDA launches along the third axis of a grid
 
 OPS = (__package__ or __name__).replace(".", "_")  # by package, so that two copies of this file can live in one process
 
@@ -63,13 +64,15 @@ def _grad_weight(grad: Tensor, x: Tensor, kh: int, kw: int, stride: int, padding
     grad_weight, grad_bias = _like_weight(grad, x, kh, kw, stride, padding)
     batch, out_channels, out_height, out_width = grad.shape
     positions, taps = batch * out_height * out_width, x.shape[1] * kh * kw
-    tile, shares = _blocks(out_channels) | {"BLOCK_POSITIONS": 64}, triton.cdiv(positions, POSITIONS)
+    tile = _blocks(out_channels) | {"BLOCK_POSITIONS": 64}
+    share = POSITIONS * max(1, triton.cdiv(positions, POSITIONS * MOST_SHARES))
+    shares = triton.cdiv(positions, share)
     grid = (triton.cdiv(taps + 1, tile["BLOCK_TAPS"]), triton.cdiv(out_channels, tile["BLOCK_OUT"]), shares)
     partial = x.new_empty(shares, out_channels, taps + 1, dtype=torch.float32)
     sizes = (positions, *x.shape[1:], *grad.shape[1:], stride, padding, kh, kw)
     if partial.numel():
         with torch.cuda.device_of(x):
-            grad_weight_kernel[grid](grad, x, partial, *sizes, POSITIONS=POSITIONS, **tile, num_warps=8, num_stages=1)
+            grad_weight_kernel[grid](grad, x, partial, *sizes, POSITIONS=share, **tile, num_warps=8, num_stages=1)
     total = partial.sum(0)
     return grad_weight.copy_(total[:, :taps].view(grad_weight.shape)), grad_bias.copy_(total[:, taps])
 

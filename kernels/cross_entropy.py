@@ -36,9 +36,10 @@ def _forward_kernel(x_ptr, target_ptr, loss_ptr, lse_ptr, width, ignore_index, B
 
 @triton.jit
 def _backward_kernel(grad_ptr, x_ptr, target_ptr, lse_ptr, grad_x_ptr, width, ignore_index, BLOCK: tl.constexpr):
-    """Grid: (rows, blocks of a row)."""
-    row = tl.program_id(0).to(tl.int64)
-    column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    """Grid: one program per BLOCK numbers of a row."""
+    blocks = tl.cdiv(width, BLOCK)
+    row = (tl.program_id(0) // blocks).to(tl.int64)
+    column = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
     target = tl.load(target_ptr + row)
     grad = tl.load(grad_ptr + row).to(tl.float32)
     inside = (target >= 0) & (target < width)
@@ -82,7 +83,7 @@ def _cross_entropy_backward(grad: Tensor, x: Tensor, target: Tensor, lse: Tensor
     grad_x = torch.empty_like(x)
     if rows:
         block = _block(width)
-        grid = (rows, triton.cdiv(width, block["BLOCK"]))
+        grid = (rows * triton.cdiv(width, block["BLOCK"]),)
         with torch.cuda.device_of(x):
             _backward_kernel[grid](grad, x, target, lse, grad_x, width, ignore_index, **block)
     return grad_x

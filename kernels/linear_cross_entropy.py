@@ -23,6 +23,7 @@ from .matmul import add_product
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 SHARES = 64  # of the classes; with a few row tiles they fill a GPU
 HELD = 2**24  # logits that backward holds at a time, about
+MOST_TILES = 65535  # of classes at a time: what CUDA launches along the second axis of a grid
 
 
 @triton.jit
@@ -141,7 +142,7 @@ def _linear_cross_entropy_backward(
     g = grad.float().where((target >= 0) & (target < n), torch.nan).where(target != ignore_index, 0).unsqueeze(1)
     scaled_x, grad_x, grad_weight = (x * g).to(x.dtype), torch.zeros_like(x, dtype=torch.float32), torch.empty_like(weight)
     tile = _tile(m, x.dtype)
-    chunk = triton.cdiv(max(1, HELD // max(1, m)), tile["BLOCK_N"]) * tile["BLOCK_N"]
+    chunk = min(triton.cdiv(max(1, HELD // max(1, m)), tile["BLOCK_N"]), MOST_TILES) * tile["BLOCK_N"]
     for first in range(0, n, chunk):
         part = weight[first : first + chunk]
         d = x.new_empty(m, len(part))

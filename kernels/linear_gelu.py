@@ -70,9 +70,10 @@ def _slope_kernel(
     BLOCK_ROWS: tl.constexpr,
     BLOCK_COLUMNS: tl.constexpr,
 ):
-    """d = g (P(z) + z p(z));  partial[i, c] = sum of d over the i-th ROWS rows.  Grid: (groups of ROWS rows, blocks of columns)."""
-    group = tl.program_id(0)
-    column = tl.program_id(1) * BLOCK_COLUMNS + tl.arange(0, BLOCK_COLUMNS)
+    """d = g (P(z) + z p(z));  partial[i, c] = sum of d over the i-th ROWS rows.  Grid: a program per BLOCK_COLUMNS columns of ROWS rows."""
+    blocks = tl.cdiv(columns, BLOCK_COLUMNS)
+    group = tl.program_id(0) // blocks
+    column = tl.program_id(0) % blocks * BLOCK_COLUMNS + tl.arange(0, BLOCK_COLUMNS)
     column_64 = column.to(tl.int64)[None, :]
     total = tl.zeros((BLOCK_ROWS, BLOCK_COLUMNS), dtype=tl.float32)
     first = group * ROWS
@@ -122,7 +123,7 @@ def _slope(grad: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     d, partial = torch.empty_like(z), z.new_empty(groups, columns, dtype=torch.float32)
     if d.numel():
         with torch.cuda.device_of(z):
-            grid = (groups, triton.cdiv(columns, 64))
+            grid = (triton.cdiv(columns, 64) * groups,)
             _slope_kernel[grid](grad, z, d, partial, rows, columns, *grad.stride(), ROWS=SUM_ROWS, BLOCK_ROWS=32, BLOCK_COLUMNS=64)
     return d, partial.sum(0).to(z.dtype)
 

@@ -90,9 +90,10 @@ def _column_sum_kernel(
     BLOCK_ROWS: tl.constexpr,
     BLOCK_COLUMNS: tl.constexpr,
 ):
-    """partial[i, c] = sum of x[r, c] over the i-th ROWS rows.  Grid: (blocks of columns, groups of ROWS rows)."""
-    column = tl.program_id(0) * BLOCK_COLUMNS + tl.arange(0, BLOCK_COLUMNS)
-    group = tl.program_id(1)
+    """partial[i, c] = sum of x[r, c] over the i-th ROWS rows.  Grid: one program per BLOCK_COLUMNS columns of ROWS rows."""
+    blocks = tl.cdiv(columns, BLOCK_COLUMNS)
+    group = tl.program_id(0) // blocks
+    column = tl.program_id(0) % blocks * BLOCK_COLUMNS + tl.arange(0, BLOCK_COLUMNS)
     total = tl.zeros((BLOCK_ROWS, BLOCK_COLUMNS), dtype=tl.float32)
     first = group * ROWS
     for start in range(first, min(first + ROWS, rows), BLOCK_ROWS):
@@ -147,7 +148,7 @@ def _column_sum(x: Tensor) -> Tensor:
     partial = x.new_empty(groups, columns, dtype=torch.float32)
     if partial.numel():
         with torch.cuda.device_of(x):
-            grid = (triton.cdiv(columns, 64), groups)
+            grid = (triton.cdiv(columns, 64) * groups,)
             _column_sum_kernel[grid](x, partial, rows, columns, *x.stride(), ROWS=SUM_ROWS, BLOCK_ROWS=32, BLOCK_COLUMNS=64)
     return partial.sum(0).to(x.dtype)
 

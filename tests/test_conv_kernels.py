@@ -85,6 +85,7 @@ def interpreted() -> None:
                 assert error < exact, (function.__name__, shapes, others, dtype, error)
         if math.prod(shapes[0]) < 2000:
             edges(function, stock, shapes, others)
+    more_positions_than_shares_of_the_usual_size()
     errors()
 
 
@@ -102,6 +103,15 @@ def edges(function, stock, shapes, others) -> None:
         output = function(*alone, **others)
         cotangent = torch.randn(output.shape, generator=torch.Generator().manual_seed(7)).half().to(output.dtype)
         (got,) = torch.autograd.grad(output, alone[wanted], cotangent)
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+
+
+def more_positions_than_shares_of_the_usual_size() -> None:
+    from layerbench.kernels import conv2d
+
+    conv2d.MOST_SHARES = 2
+    tensors = [torch.randn(5, 2, 31, 31), torch.randn(3, 2, 2, 2), torch.randn(3)]
+    for got, expected in zip(run(conv2d.conv2d, tensors, {}), run(F.conv2d, tensors, {}), strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
 
 
