@@ -73,10 +73,11 @@ def _sums_kernel(grad_ptr, x_ptr, mean_ptr, sums_ptr, channels, plane, length, s
 def _apply_kernel(
     u_ptr, x_ptr, level_ptr, mean_ptr, scale_ptr, slope_ptr, shift_ptr, out_ptr, channels, plane, HAS_X: tl.constexpr, BLOCK: tl.constexpr
 ):
-    """scale (u - level) + slope (x - mean) + shift, by channel; the second if HAS_X.  Grid: (planes of all images, blocks of one)."""
-    program = tl.program_id(0).to(tl.int64)
+    """scale (u - level) + slope (x - mean) + shift, by channel; the second if HAS_X.  Grid: a program per BLOCK numbers of a plane."""
+    blocks = tl.cdiv(plane, BLOCK)
+    program = (tl.program_id(0) // blocks).to(tl.int64)
     channel = program % channels
-    position = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    position = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
     mask = position < plane
     offset = program * plane + position
     out = tl.load(u_ptr + offset, mask=mask, other=0.0).to(tl.float32) - tl.load(level_ptr + channel)
@@ -91,7 +92,7 @@ def _apply(u: Tensor, level: Tensor, scale: Tensor, shift: Tensor, x: Tensor | N
     images, channels, plane = u.shape
     out = torch.empty_like(u)
     block = min(BLOCK, max(32, triton.next_power_of_2(plane)))
-    grid = (images * channels, triton.cdiv(plane, block))
+    grid = (images * channels * triton.cdiv(plane, block),)
     flags = {"HAS_X": x is not None, "BLOCK": block, "num_warps": max(1, block // 256)}
     _apply_kernel[grid](u, x, level, mean, scale, slope, shift, out, channels, plane, **flags)
     return out

@@ -78,10 +78,10 @@ class FunctionAddRMSNorm(AddRMSNorm):
 
 
 class TritonAddRMSNorm(AddRMSNorm):
-    """AddRMSNorm with the Triton kernels of kernels/add_rmsnorm.py."""
+    """AddRMSNorm with the Triton kernels of kernels/rmsnorm.py."""
 
     def forward(self, x: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
-        from ..kernels.add_rmsnorm import add_rms_norm  # here, so that this file can be read where Triton is not installed
+        from ..kernels.rmsnorm import add_rms_norm  # here, so that this file can be read where Triton is not installed
 
         return add_rms_norm(x, residual, self.normalized_shape, self.weight, self.eps)
 

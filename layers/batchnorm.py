@@ -61,7 +61,7 @@ class BatchNormFunction(torch.autograd.Function):
         scale = rstd if weight is None else rstd * weight.view(1, -1, 1)
         level, along = _sums(grad, x, mean) if ctx.training or wants_weight or wants_bias else (None, None)
         grad_x = torch.empty_like(grad, memory_format=torch.contiguous_format) if wants_x else None
-        for part in _blocks(grad) if wants_x else ():
+        for part in blocks_of_images(grad) if wants_x else ():
             g = grad[part].to(rstd.dtype).flatten(2)
             if ctx.training:
                 share = rstd.numel() / grad.numel()
@@ -75,7 +75,7 @@ class BatchNormFunction(torch.autograd.Function):
 def _sums(grad: Tensor, x: Tensor | None, mean: Tensor) -> tuple[Tensor, Tensor]:
     """The sums of g and, if there is an x, of g (x - m) by channel, shaped as m (1, channels, 1)."""
     level, along = torch.zeros_like(mean), torch.zeros_like(mean)
-    for part in _blocks(grad):
+    for part in blocks_of_images(grad):
         g = grad[part].to(mean.dtype).flatten(2)
         level += g.sum((0, 2), keepdim=True)
         if x is not None:
@@ -87,7 +87,7 @@ def _wide(x: Tensor) -> torch.dtype:
     return torch.promote_types(x.dtype, torch.float32)
 
 
-def _blocks(x: Tensor) -> list[slice]:
+def blocks_of_images(x: Tensor) -> list[slice]:
     """The images of x in blocks; on a GPU in one."""
     step = max(1, CACHED // max(1, x[:1].numel()) if x.device.type == "cpu" else len(x))
     return [slice(start, start + step) for start in range(0, len(x), step)] if x.numel() else []

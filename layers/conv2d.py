@@ -65,14 +65,12 @@ class FunctionConv2d(nn.Conv2d):
 
 
 class TritonConv2d(nn.Conv2d):
-    """nn.Conv2d with the Triton kernels of kernels/conv2d.py, or of kernels/conv2d_strided.py where the stride is not 1."""
+    """nn.Conv2d with the Triton kernels of kernels/conv2d.py."""
 
     def forward(self, input: Tensor) -> Tensor:
-        from ..kernels import conv2d, conv2d_strided  # here, so that this file can be read where Triton is not installed
+        from ..kernels.conv2d import conv2d  # here, so that this file can be read where Triton is not installed
 
-        if self.stride == (1, 1):
-            return conv2d.conv2d(input, self.weight, self.bias, self.padding[0])
-        return conv2d_strided.conv2d(input, self.weight, self.bias, self.stride[0], self.padding[0])
+        return conv2d(input, self.weight, self.bias, self.stride[0], self.padding[0])
 
 
 conv2d_k5 = Layer(

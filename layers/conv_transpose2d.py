@@ -57,10 +57,10 @@ class FunctionConvTranspose2d(nn.ConvTranspose2d):
 
 
 class TritonConvTranspose2d(nn.ConvTranspose2d):
-    """nn.ConvTranspose2d with the Triton kernels of kernels/conv2d_strided.py."""
+    """nn.ConvTranspose2d with the Triton kernels of kernels/conv2d.py."""
 
     def forward(self, input: Tensor) -> Tensor:
-        from ..kernels.conv2d_strided import conv_transpose2d  # here, so that this file can be read where Triton is not installed
+        from ..kernels.conv2d import conv_transpose2d  # here, so that this file can be read where Triton is not installed
 
         return conv_transpose2d(input, self.weight, self.bias, self.stride[0], self.padding[0])
 

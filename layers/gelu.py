@@ -29,7 +29,7 @@ class GELUFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, approximate: str) -> Tensor:
         ctx.save_for_backward(x)
-        ctx.slope = {"none": _slope, "tanh": _slope_of_tanh}[approximate]
+        ctx.slope = {"none": slope, "tanh": _slope_of_tanh}[approximate]
         return F.gelu(x, approximate=approximate)
 
     @staticmethod
@@ -40,7 +40,7 @@ class GELUFunction(torch.autograd.Function):
         return ctx.slope(wide).mul_(grad).to(x.dtype), None
 
 
-def _slope(x: Tensor) -> Tensor:
+def slope(x: Tensor) -> Tensor:
     """dy/dx of the exact GELU."""
     power = x.square().mul_(-0.5 / math.log(2)).exp2_()  # exp(-x^2 / 2); on a CPU exp2 is the faster of the two
     twice = x.mul(math.sqrt(0.5)).erf_().addcmul_(x, power, value=math.sqrt(2 / math.pi))

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ..bench import GPU, Layer, Variant, randn
-
-CACHED = 2**17  # numbers in a block of images on a CPU: a few arrays of that size stay in the caches
+from .batchnorm import blocks_of_images
 
 
 class GroupNormFunction(torch.autograd.Function):
@@ -44,7 +43,7 @@ class GroupNormFunction(torch.autograd.Function):
         scale = (rstd.new_ones(channels) if weight is None else weight.to(dtype)).view(groups, -1)
         grad_x = torch.empty_like(x, memory_format=torch.contiguous_format) if wants_x else None
         grad_weight, grad_bias = rstd.new_zeros(2, channels)
-        for part in _blocks(x):
+        for part in blocks_of_images(x):
             g = grad[part].to(dtype).flatten(2)
             centred = x[part].reshape(len(g), groups, -1) - mean[part]
             product = centred.view(g.shape) * g
@@ -64,12 +63,6 @@ class GroupNormFunction(torch.autograd.Function):
             grad_bias.to(x.dtype) if wants_bias else None,
             None,
         )
-
-
-def _blocks(x: Tensor) -> list[slice]:
-    """The images of x in blocks; on a GPU in one."""
-    step = max(1, CACHED // max(1, x[:1].numel()) if x.device.type == "cpu" else len(x))
-    return [slice(start, start + step) for start in range(0, len(x), step)] if x.numel() else []
 
 
 class FunctionGroupNorm(nn.GroupNorm):

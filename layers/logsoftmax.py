@@ -42,10 +42,10 @@ class FunctionLogSoftmax(nn.LogSoftmax):
 
 
 class TritonLogSoftmax(nn.LogSoftmax):
-    """nn.LogSoftmax with the Triton kernels of kernels/log_softmax.py."""
+    """nn.LogSoftmax with the Triton kernels of kernels/softmax.py."""
 
     def forward(self, input: Tensor) -> Tensor:
-        from ..kernels.log_softmax import log_softmax  # here, so that this file can be read where Triton is not installed
+        from ..kernels.softmax import log_softmax  # here, so that this file can be read where Triton is not installed
 
         return log_softmax(input, self.dim)
 

@@ -48,7 +48,7 @@ class MLPFunction(torch.autograd.Function):
         wants_x, wants_weight1, wants_bias1, wants_weight2, wants_bias2 = ctx.needs_input_grad
         rows, z = grad.reshape(-1, grad.shape[-1]), z.reshape(-1, z.shape[-1])  # every leading dimension is a batch
         grad_bias2 = rows.sum(0) if wants_bias2 else None
-        value, slope = _gelu(z.to(torch.promote_types(z.dtype, torch.float32)))
+        value, slope = gelu_and_slope(z.to(torch.promote_types(z.dtype, torch.float32)))
         grad_weight2 = rows.T @ value.to(z.dtype) if wants_weight2 else None
         del value  # before the other products, which need memory for their results
         if not (wants_x or wants_weight1 or wants_bias1):
@@ -63,7 +63,7 @@ class MLPFunction(torch.autograd.Function):
         )
 
 
-def _gelu(z: Tensor) -> tuple[Tensor, Tensor]:
+def gelu_and_slope(z: Tensor) -> tuple[Tensor, Tensor]:
     """GELU(z) = z P(z) and its slope P(z) + z p(z)."""
     probability = z.mul(math.sqrt(0.5)).erf_().add_(1).mul_(0.5)
     value = z * probability

@@ -4,7 +4,6 @@ swiglu has f(a) = a sigmoid(a), as LLaMA does (Touvron et al., 2023, arXiv:2302.
 P(a) = (1 + erf(a / sqrt 2)) / 2.  No biases.
 """
 
-import math
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ..bench import GPU, Layer, Variant, randn
+from .mlp import gelu_and_slope
 
 
 class GatedFeedForward(nn.Module):
@@ -45,7 +45,7 @@ class GatedFeedForwardFunction(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, gate: Tensor, up: Tensor, down: Tensor, activation: str) -> Tensor:
         a, b = F.linear(x, gate), F.linear(x, up)
         ctx.save_for_backward(x if any(ctx.needs_input_grad[1:3]) else None, gate, up, down, a, b)
-        ctx.value_and_slope = {"silu": _silu, "gelu": _gelu}[activation]
+        ctx.value_and_slope = {"silu": _silu, "gelu": gelu_and_slope}[activation]
         h = {"silu": F.silu, "gelu": F.gelu}[activation](a).mul_(b)
         return F.linear(h, down)
 
@@ -78,13 +78,6 @@ def _silu(a: Tensor) -> tuple[Tensor, Tensor]:
     sigmoid = a.sigmoid()
     value = a * sigmoid
     return value, torch.addcmul(value, value, sigmoid, value=-1).add_(sigmoid)
-
-
-def _gelu(a: Tensor) -> tuple[Tensor, Tensor]:
-    """f(a) and f'(a)."""
-    probability = a.mul(math.sqrt(0.5)).erf_().add_(1).mul_(0.5)
-    power = a.square().mul_(-0.5 / math.log(2)).exp2_()  # exp(-a^2 / 2); on a CPU exp2 is the faster of the two
-    return a * probability, probability.addcmul_(a, power, value=1 / math.sqrt(2 * math.pi))
 
 
 class FunctionGatedFeedForward(GatedFeedForward):
