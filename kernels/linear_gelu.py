@@ -11,6 +11,8 @@ Limits   No split of the inner dimension: a small result with a very long inner 
          Each size is below 2^31.  Differentiable once.  Deterministic: no atomics, and tiles that depend on the sizes alone.
 """
 
+import math
+
 import torch
 import triton
 import triton.language as tl
@@ -163,7 +165,7 @@ def linear_gelu(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Te
     tensors = [input, weight] if bias is None else [input, weight, bias]
     _check(tensors)
     keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-    y, _ = _linear_gelu(input.reshape(-1, input.shape[-1]), weight, bias, keep)
+    y, _ = _linear_gelu(input.reshape(math.prod(input.shape[:-1]), input.shape[-1]), weight, bias, keep)
     return y.view(*input.shape[:-1], weight.shape[0])
 
 

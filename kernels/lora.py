@@ -11,6 +11,8 @@ Limits   No split of the inner dimension: u, v, dA and dB, one side of which is 
          Each size is below 2^31.  Differentiable once.  Deterministic: no atomics, and tiles that depend on the sizes alone.
 """
 
+import math
+
 import torch
 import triton
 import triton.language as tl
@@ -144,7 +146,7 @@ def lora_linear(input: Tensor, weight: Tensor, bias: Tensor | None, lora_a: Tens
     Raises ValueError where shapes, dtypes or devices do not fit, or the tensors are not on a GPU (under TRITON_INTERPRET=1: anywhere).
     """
     _check(input, weight, bias, lora_a, lora_b)
-    rows = input.reshape(-1, input.shape[-1])
+    rows = input.reshape(math.prod(input.shape[:-1]), input.shape[-1])
     return _lora_linear(rows, weight, bias, lora_a, lora_b, scale).view(*input.shape[:-1], weight.shape[0])
 
 

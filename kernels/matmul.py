@@ -10,6 +10,8 @@ Limits   No split of the inner dimension: a small result with a very long inner 
          Each size is below 2^31.  Deterministic: no atomics, and tiles that depend on the sizes alone.
 """
 
+import math
+
 import torch
 import triton
 import triton.language as tl
@@ -188,7 +190,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     Raises ValueError where shapes, dtypes or devices do not fit, or the tensors are not on a GPU (under TRITON_INTERPRET=1: anywhere).
     """
     _check(input, weight, bias)
-    rows = input.reshape(-1, input.shape[-1])
+    rows = input.reshape(math.prod(input.shape[:-1]), input.shape[-1])
     return matmul(rows, weight.T, bias).view(*input.shape[:-1], weight.shape[0])
 
 
