@@ -19,7 +19,7 @@ class Conv2dFunction(torch.autograd.Function):
     """Each x[n, c, i, j] meets W[o, c, r, s] in the one output where S p + r - P = i and S q + s - P = j, if there is one.  Hence
 
     dL/dx[n, c, i, j] = sum over these of g[n, o, p, q] W[o, c, r, s]: the transposed convolution of g with W,
-    dL/dW[o, c, r, s] = sum over n, p, q of g[n, o, p, q] x[n, c, S p + r - P, S q + s - P]: see _correlate,
+    dL/dW[o, c, r, s] = sum over n, p, q of g[n, o, p, q] x[n, c, S p + r - P, S q + s - P]: see correlate,
     dL/db = sum of g over n, p, q.
 
     Saves x only if W wants a gradient, and W only if x wants one; y is not needed.
@@ -40,11 +40,11 @@ class Conv2dFunction(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         wants_x, wants_weight, wants_bias, *_ = ctx.needs_input_grad
         grad_x = F.conv_transpose2d(grad, weight, None, ctx.stride, ctx.padding, ctx.beyond) if wants_x else None
-        grad_weight = _correlate(x, grad, ctx.kernel, ctx.stride, ctx.padding) if wants_weight else None
+        grad_weight = correlate(x, grad, ctx.kernel, ctx.stride, ctx.padding) if wants_weight else None
         return grad_x, grad_weight, grad.sum((0, 2, 3)) if wants_bias else None, None, None
 
 
-def _correlate(fine: Tensor, coarse: Tensor, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:
+def correlate(fine: Tensor, coarse: Tensor, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:
     """result[o, c, r, s] = sum over n, p, q of coarse[n, o, p, q] fine[n, c, S p + r - P, S q + s - P], (r, s) within kernel.
 
     With batch and channels exchanged this is itself a convolution: of fine, by a kernel coarse whose taps lie S apart.
