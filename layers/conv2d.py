@@ -53,8 +53,9 @@ def correlate(fine: Tensor, coarse: Tensor, kernel: tuple[int, int], stride: tup
         return coarse.new_zeros(coarse.shape[1], fine.shape[1], *kernel)
     ends = (s * (m - 1) + k - n - p for m, n, k, s, p in zip(coarse.shape[2:], fine.shape[2:], kernel, stride, padding, strict=True))
     below, right = ends  # of fine's last row and column: zeros to add, or, if negative, rows and columns that no window reaches
-    fine = F.pad(fine, (padding[1], right, padding[0], below))
-    return F.conv2d(fine.transpose(0, 1), coarse.transpose(0, 1), dilation=stride).transpose(0, 1)
+    if (below, right) != padding:  # else the convolution adds the zeros itself
+        fine, padding = F.pad(fine, (padding[1], right, padding[0], below)), (0, 0)
+    return F.conv2d(fine.transpose(0, 1), coarse.transpose(0, 1), padding=padding, dilation=stride).transpose(0, 1)
 
 
 class FunctionConv2d(nn.Conv2d):
