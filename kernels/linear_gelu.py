@@ -8,7 +8,7 @@ Bytes    Forward reads x, W and b and writes y, and z where a gradient is wanted
          and W and x and writes dx and dW.  Operands count once if L2 holds them, at worst once per tile of the other side.
 Numbers  float32, bfloat16, float16; sums and GELU in float32.  float32 is multiplied in IEEE float32, not TF32.
 Limits   No split of the inner dimension: a small result with a very long inner dimension leaves most of the GPU idle.
-         Each size is below 2^31.  Differentiable once.  Deterministic: no atomics, and tiles that depend on the sizes alone.
+         Each size is below 2^31 - 128.  Differentiable once.  Deterministic: no atomics, and tiles that depend on the sizes alone.
 """
 
 import math

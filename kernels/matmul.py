@@ -7,7 +7,7 @@ Bytes    The result once; each operand once if L2 holds it, at worst once per ti
 Numbers  float32, bfloat16, float16; sums in float32.  float32 is multiplied in IEEE float32 on the ordinary cores, as torch does with
          torch.backends.cuda.matmul.allow_tf32 = False, its default.  TF32 would use the tensor cores and keep 10 bits of each factor.
 Limits   No split of the inner dimension: a small result with a very long inner dimension leaves most of the GPU idle.
-         Each size is below 2^31.  Deterministic: no atomics, and tiles that depend on the sizes alone.
+         Each size is below 2^31 - 128.  Deterministic: no atomics, and tiles that depend on the sizes alone.
 """
 
 import math
