@@ -7,7 +7,7 @@ Method   Both are one: pooling of the first H rows to P averages rows i H // P u
          along each axis.  A gather, so nothing is cleared first and nothing collides.
 Bytes    Forward reads x and writes y; backward reads g and writes dx.  Nothing is kept between them.
 Numbers  float32, bfloat16, float16; sums in float32.
-Limits   No padding; stride = window.  Fewer than 2^31 windows, and planes where height times output height and width times output
+Limits   No padding; stride = window.  Fewer than 2^31 - TILE windows, and planes where height times output height and width times output
          width are below 2^31.  A non-contiguous input is copied.  Differentiable once.  Deterministic.
 """
 

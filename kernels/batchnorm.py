@@ -146,11 +146,11 @@ def _(
 def _batch_norm_backward(
     grad: Tensor, x: Tensor, weight: Tensor | None, mean: Tensor, var: Tensor, eps: float, given: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """dx (images, channels, positions), dw and db (channels,); given says that m and var do not depend on x."""
+    """dx (images, channels, positions), float32 dw and db (channels,); given says that m and var do not depend on x."""
     grad, x = grad.contiguous(), x.contiguous()
     images, channels, plane = x.shape
     if not x.numel():
-        return torch.empty_like(x), x.new_zeros(channels), x.new_zeros(channels)
+        return torch.empty_like(x), mean.new_zeros(channels), mean.new_zeros(channels)
     length = images * plane
     shares, share = _shares(length)
     sums = mean.new_empty(shares, channels, 2)
@@ -163,26 +163,26 @@ def _batch_norm_backward(
             grad_x = _apply(grad, zero, scale, zero)
         else:
             grad_x = _apply(grad, level / length, scale, zero, x, mean, -scale * along * rstd.square() / length)
-    return grad_x, (along * rstd).to(x.dtype), level.to(x.dtype).clone()
+    return grad_x, along * rstd, level.clone()  # an op's results share no memory
 
 
 @_batch_norm_backward.register_fake
 def _(grad: Tensor, x: Tensor, weight: Tensor | None, mean: Tensor, var: Tensor, eps: float, given: bool) -> tuple[Tensor, Tensor, Tensor]:
-    return x.new_empty(x.shape), x.new_empty(x.shape[1]), x.new_empty(x.shape[1])
+    return x.new_empty(x.shape), mean.new_empty(x.shape[1]), mean.new_empty(x.shape[1])
 
 
 def _keep_inputs(ctx, inputs, output) -> None:
     x, weight, bias, mean, _, ctx.eps = inputs
-    ctx.affine, ctx.given = (weight is not None, bias is not None), mean is not None
+    ctx.dtypes, ctx.given = [None if tensor is None else tensor.dtype for tensor in (weight, bias)], mean is not None
     ctx.save_for_backward(x, weight, *output[1:])
     ctx.mark_non_differentiable(*output[1:])
     ctx.set_materialize_grads(False)
 
 
 def _backward(ctx, grad: Tensor, *_: None) -> tuple[Tensor | None, ...]:
-    has_weight, has_bias = ctx.affine
-    grad_x, grad_weight, grad_bias = _batch_norm_backward(grad, *ctx.saved_tensors, ctx.eps, ctx.given)
-    return grad_x, grad_weight if has_weight else None, grad_bias if has_bias else None, None, None, None
+    grad_x, *sums = _batch_norm_backward(grad, *ctx.saved_tensors, ctx.eps, ctx.given)
+    affine = (None if dtype is None else each.to(dtype) for each, dtype in zip(sums, ctx.dtypes, strict=True))
+    return grad_x, *affine, None, None, None
 
 
 _batch_norm.register_autograd(_backward, setup_context=_keep_inputs)

@@ -17,7 +17,8 @@ Bytes    Operands read and the result written once, if the caches hold the overl
 Numbers  float32, bfloat16, float16; sums in float32.  float32 is multiplied in IEEE float32 on the ordinary cores.  torch's own
          convolution uses TF32 (10 bits of each factor) unless torch.backends.cudnn.allow_tf32 = False: set that to compare like with like.
 Limits   One stride and one padding for rows and columns, dilation 1, one group, no output padding, 0 <= padding < kernel size.  Fewer than
-         2^31 positions, and 2^31 numbers in an image.  Non-contiguous inputs are copied.  Differentiable once.  Deterministic.
+         2^31 - 128 positions, and 2^31 numbers in an image and in W.  Non-contiguous inputs are copied.  Differentiable once.
+         Deterministic.
 """
 
 import torch

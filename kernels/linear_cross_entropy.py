@@ -10,7 +10,8 @@ Bytes    Forward reads x once per share and W once per BLOCK_M rows, where the c
 Numbers  float32, bfloat16, float16; sums in float32; d is rounded to the dtype of x, as the operand of a matrix product must be.
          float32 is multiplied in IEEE float32 here, and by torch as torch.backends.cuda.matmul.allow_tf32 says.
          A class outside the row that is not ignore_index makes NaN of the loss and the gradients.
-Limits   No bias.  Fewer than 2^31 rows and classes.  Non-contiguous inputs are copied.  Differentiable once.  Deterministic: no atomics.
+Limits   No bias.  Fewer than 2^31 - 128 rows and classes.  Non-contiguous inputs are copied.  Differentiable once.
+         Deterministic: no atomics.
 """
 
 import torch

@@ -8,8 +8,10 @@ Bytes    Forward reads x, W and b and writes y, and z where a gradient is wanted
          and W and x and writes dx and dW.  Operands count once if L2 holds them, at worst once per tile of the other side.
 Numbers  float32, bfloat16, float16; sums and GELU in float32.  float32 is multiplied in IEEE float32, not TF32.
 Limits   No split of the inner dimension: a small result with a very long inner dimension leaves most of the GPU idle.
-         Each size is below 2^31.  Differentiable once.  Deterministic: no atomics, and tiles that depend on the sizes alone.
+         Each size is below 2^31 - 128.  Differentiable once.  Deterministic: no atomics, and tiles that depend on the sizes alone.
 """
+
+import math
 
 import torch
 import triton
@@ -163,7 +165,7 @@ def linear_gelu(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Te
     tensors = [input, weight] if bias is None else [input, weight, bias]
     _check(tensors)
     keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-    y, _ = _linear_gelu(input.reshape(-1, input.shape[-1]), weight, bias, keep)
+    y, _ = _linear_gelu(input.reshape(math.prod(input.shape[:-1]), input.shape[-1]), weight, bias, keep)
     return y.view(*input.shape[:-1], weight.shape[0])
 
 

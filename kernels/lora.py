@@ -8,8 +8,10 @@ Bytes    Each result once, without an intermediate of its size; each operand onc
          So forward reads x twice, once of it for u; backward reads g three times, and x twice.
 Numbers  float32, bfloat16, float16; sums in float32, u and v rounded.  float32 is multiplied in IEEE float32, not TF32.
 Limits   No split of the inner dimension: u, v, dA and dB, one side of which is the rank, leave most of a GPU idle where the other is short.
-         Each size is below 2^31.  Differentiable once.  Deterministic: no atomics, and tiles that depend on the sizes alone.
+         Each size is below 2^31 - 128.  Differentiable once.  Deterministic: no atomics, and tiles that depend on the sizes alone.
 """
+
+import math
 
 import torch
 import triton
@@ -144,7 +146,7 @@ def lora_linear(input: Tensor, weight: Tensor, bias: Tensor | None, lora_a: Tens
     Raises ValueError where shapes, dtypes or devices do not fit, or the tensors are not on a GPU (under TRITON_INTERPRET=1: anywhere).
     """
     _check(input, weight, bias, lora_a, lora_b)
-    rows = input.reshape(-1, input.shape[-1])
+    rows = input.reshape(math.prod(input.shape[:-1]), input.shape[-1])
     return _lora_linear(rows, weight, bias, lora_a, lora_b, scale).view(*input.shape[:-1], weight.shape[0])
 
 

@@ -7,8 +7,10 @@ Bytes    The result once; each operand once if L2 holds it, at worst once per ti
 Numbers  float32, bfloat16, float16; sums in float32.  float32 is multiplied in IEEE float32 on the ordinary cores, as torch does with
          torch.backends.cuda.matmul.allow_tf32 = False, its default.  TF32 would use the tensor cores and keep 10 bits of each factor.
 Limits   No split of the inner dimension: a small result with a very long inner dimension leaves most of the GPU idle.
-         Each size is below 2^31.  Deterministic: no atomics, and tiles that depend on the sizes alone.
+         Each size is below 2^31 - 128.  Deterministic: no atomics, and tiles that depend on the sizes alone.
 """
+
+import math
 
 import torch
 import triton
@@ -188,7 +190,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     Raises ValueError where shapes, dtypes or devices do not fit, or the tensors are not on a GPU (under TRITON_INTERPRET=1: anywhere).
     """
     _check(input, weight, bias)
-    rows = input.reshape(-1, input.shape[-1])
+    rows = input.reshape(math.prod(input.shape[:-1]), input.shape[-1])
     return matmul(rows, weight.T, bias).view(*input.shape[:-1], weight.shape[0])
 
 

@@ -5,7 +5,7 @@ Method   Forward keeps, in 8 bits, which position of each window won, or none wh
          and nothing collides.
 Bytes    Forward reads x and writes y and one byte per window; backward reads g and the bytes and writes dx.
 Numbers  float32, bfloat16, float16.  Among equals the first wins, NaN wins over all and passes the ReLU, as in torch.
-Limits   Stride = window, square, 2 to 15 wide; no padding.  Planes of fewer than 2^31 positions.  A non-contiguous input is copied.
+Limits   Stride = window, square, 2 to 15 wide; no padding.  Planes of fewer than 2^31 - 1024 positions.  A non-contiguous input is copied.
          Differentiable once.  Deterministic.
 """
 

@@ -11,7 +11,7 @@ Bytes    Forward reads x and w and writes y and r; with a residual it reads that
          and a norm, which writes h and reads it again.  Backward reads h, g, r and w, and e where there is one, and writes dx, which is
          dresidual too, and dw by way of at most PROGRAMS rows.
 Numbers  float32, bfloat16, float16; computed in float32.
-Limits   Rows of at most 16384 numbers, and fewer than 2^31 rows.  Differentiable once.
+Limits   Rows of at most 16384 numbers, and fewer than 2^31 - 2048 rows.  Differentiable once.
 """
 
 import math

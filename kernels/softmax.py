@@ -7,7 +7,7 @@ Method   Rows of up to LONGEST_BLOCK numbers stay in the registers of one progra
 Bytes    Forward reads x and writes y; backward reads y and g and writes dx.  Longer rows: the reads count twice, but y's in the
          logarithm's backward, whose sum does not need it.
 Numbers  float32, bfloat16, float16; computed in float32.
-Limits   A dimension other than the last is moved there by a copy.  Fewer than 2^31 rows, each shorter than 2^31 - LONG_ROW_BLOCK.
+Limits   A dimension other than the last is moved there by a copy.  Fewer than 2^31 - 2048 rows, each shorter than 2^31 - 4096.
          Differentiable once.  Deterministic.
 """
 

@@ -14,13 +14,14 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, nn
 
 from ..bench import GPU, Layer, Variant, randn
+from .conv2d import correlate
 
 
 class ConvTranspose2dFunction(torch.autograd.Function):
     """Each x[n, c, p, q] meets W[c, o, r, s] in y[n, o, S p + r - P, S q + s - P], where that is inside.  Hence
 
     dL/dx[n, c, p, q] = sum over o, r, s of W[c, o, r, s] g[n, o, S p + r - P, S q + s - P]: the convolution of g with W,
-    dL/dW[c, o, r, s] = sum over n, p, q of x[n, c, p, q] g[n, o, S p + r - P, S q + s - P]: a convolution too, see _correlate,
+    dL/dW[c, o, r, s] = sum over n, p, q of x[n, c, p, q] g[n, o, S p + r - P, S q + s - P]: see correlate in conv2d.py,
     dL/db = sum of g over n, i, j.
 
     Saves x only if W wants a gradient, and W only if x wants one; y is not needed.
@@ -38,15 +39,8 @@ class ConvTranspose2dFunction(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         wants_x, wants_weight, wants_bias, *_ = ctx.needs_input_grad
         grad_x = F.conv2d(grad, weight, None, ctx.stride, ctx.padding) if wants_x else None
-        grad_weight = _correlate(x, grad, ctx.kernel, ctx.stride, ctx.padding) if wants_weight else None
+        grad_weight = correlate(grad, x, ctx.kernel, ctx.stride, ctx.padding) if wants_weight else None
         return grad_x, grad_weight, grad.sum((0, 2, 3)) if wants_bias else None, None, None
-
-
-def _correlate(x: Tensor, grad: Tensor, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:
-    """dL/dW (in, out, *kernel).  With batch and channels exchanged it is a convolution of g, by a kernel x whose taps lie S apart."""
-    if not len(x):  # a convolution over no channels, of which torch gets the shape wrong
-        return x.new_zeros(x.shape[1], grad.shape[1], *kernel)
-    return F.conv2d(grad.transpose(0, 1), x.transpose(0, 1), padding=padding, dilation=stride).transpose(0, 1)
 
 
 class FunctionConvTranspose2d(nn.ConvTranspose2d):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ..bench import GPU, Layer, Variant, randn
+from .conv2d import correlate
 
 
 class ConvNet(nn.Module):
@@ -37,10 +38,9 @@ class ConvPoolReLUFunction(torch.autograd.Function):
 
     ReLU lets the gradient pass where y > 0 and the maximum hands it to the position that won; call the result d.  Then
     dL/dx = the transposed convolution of d with W,  dL/db = the sum of what passed, since the losers are zero, and
-    dL/dW[o, c, r, s] = sum over n, p, q of d[n, o, p, q] x[n, c, p + r, q + s].
+    dL/dW[o, c, r, s] = sum over n, p, q of d[n, o, p, q] x[n, c, p + r, q + s]: see correlate in conv2d.py.
 
-    Sums run over one image, then over the batch: shorter float32 sums, smaller errors.
-    On a CPU, dL/dW is slower than oneDNN's; at batch 1 its five small products and Python's share make backward half as long again.
+    On a CPU at batch 1, two convolutions where stock makes one call, and Python's share, make backward up to half as long again.
     Saves x, W, y and the winners in 16 bits where they fit.  y costs nothing, for the next layer saves it as its x;
     the convolution's output, four times as large, is not kept.
     """
@@ -63,21 +63,8 @@ class ConvPoolReLUFunction(torch.autograd.Function):
         d = grad.new_zeros(*y.shape[:2], ctx.plane.numel())
         d = d.scatter_(2, winners.flatten(2).long(), passed.flatten(2)).unflatten(2, ctx.plane)
         grad_x = F.conv_transpose2d(d, weight) if wants_x else None
-        grad_weight = _grad_weight(x, d) if wants_weight else None
+        grad_weight = correlate(x, d, weight.shape[2:], (1, 1), (0, 0)) if wants_weight else None
         return grad_x, grad_weight, passed.sum((2, 3)).sum(0) if wants_bias else None
-
-
-def _grad_weight(x: Tensor, d: Tensor) -> Tensor:
-    """dL/dW (out, in, kernel height, kernel width) from x (batch, in, ...) and d (batch, out, ...), as matrix products image by image.
-
-    x is unfolded along its rows only: each row of the kernel then reads one slice of that, a fifth of what a whole im2col would copy.
-    """
-    height, width = d.shape[2:]
-    kernel_height, kernel_width = x.shape[2] - height + 1, x.shape[3] - width + 1
-    columns = F.unfold(x, (1, kernel_width))  # (batch, in * kernel width, rows of x * width)
-    slices = (columns[:, :, row * width : (row + height) * width] for row in range(kernel_height))
-    products = [(d.flatten(2) @ part.mT).sum(0) for part in slices]
-    return torch.stack(products, 1).view(d.shape[1], kernel_height, x.shape[1], kernel_width).transpose(1, 2)
 
 
 class LinearReLULinearFunction(torch.autograd.Function):

@@ -76,7 +76,7 @@ def values() -> None:
 
 def edges() -> None:
     """Infinities, NaN and zeros; what is kept for backward, and gradients not asked for."""
-    from layerbench.kernels import linear_gelu
+    from layerbench.kernels import linear_gelu, matmul
     from layerbench.kernels.activations import gelu, relu, silu
     from layerbench.kernels.lora import lora_linear
     from layerbench.kernels.softmax import log_softmax
@@ -104,6 +104,13 @@ def edges() -> None:
     for index in range(3):
         (alone,) = torch.autograd.grad(linear_gelu.linear_gelu(x, weight.detach(), bias)[:, index].sum(), bias)
         torch.testing.assert_close(alone, torch.autograd.grad(F.gelu(F.linear(x, weight.detach(), bias))[:, index].sum(), bias)[0])
+    empty = [torch.randn(2, 3, 0), torch.randn(5, 0), torch.randn(5)]  # no feature at all: what is left is the bias
+    for function, stock in ((linear_gelu.linear_gelu, lambda *them: F.gelu(F.linear(*them))), (matmul.linear, F.linear)):
+        for got, expected in zip(run(function, empty, {}), run(stock, empty, {}), strict=True):
+            torch.testing.assert_close(got, expected)
+    adapted = [*empty, torch.randn(2, 0), torch.randn(5, 2)]
+    for got, expected in zip(run(lora_linear, adapted, {"scale": 2.0}), run(lora, adapted, {"scale": 2.0}), strict=True):
+        torch.testing.assert_close(got, expected)
     a, b = torch.randn(2, 4, requires_grad=True), torch.randn(5, 2)
     got = torch.autograd.grad(lora_linear(x, weight.detach(), bias.detach(), a, b, 0.5).sum(), a)
     torch.testing.assert_close(got, torch.autograd.grad(lora(x, weight.detach(), bias.detach(), a, b, 0.5).sum(), a))

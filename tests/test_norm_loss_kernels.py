@@ -151,6 +151,12 @@ def norms() -> None:
         same(run(batch_norm, [x], *mine, **named), run(F.batch_norm, [x], *theirs, **named), 2e-4)
         same([mine], [theirs])
     same(run(batch_norm, [x], None, None, training=True), run(F.batch_norm, [x], None, None, training=True), 2e-4)
+    mixed, cotangent = (torch.randn(6, 4, 5).half(), torch.randn(4), torch.randn(4)), torch.randn(6, 4, 5).half()  # as under autocast
+    results = []
+    for norm, (image, *affine) in ((batch_norm, mixed), (F.batch_norm, [each.double() for each in mixed])):
+        y = norm(image, None, None, *(each.requires_grad_() for each in affine), training=True)
+        results.append(torch.autograd.grad(y, affine, cotangent.to(y.dtype)))
+    same(*results)
     for used in ([0], [1]):  # of y and h
         calls = (
             lambda *tensors, used=used: [add_rms_norm(*tensors, (5,))[i] for i in used],
