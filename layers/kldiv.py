@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from ..bench import GPU, Layer, Variant, randn
+from ._autograd import once_differentiable
 
 CACHED = 2**16  # numbers in a block of rows on a CPU: half a dozen arrays of that size stay in the caches
 

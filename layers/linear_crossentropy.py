@@ -10,9 +10,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from ..bench import GPU, Layer, Variant, integers, randn
+from ._autograd import once_differentiable
 
 IGNORED = -100  # torch's own default: a row of this class does not count
 HELD_ON_CPU = 2**16  # logits that exist at a time: what the caches hold

@@ -4,10 +4,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from ..bench import GPU, Layer, Variant, randn
 from ..bench.law import dropout as law_of_dropout
+from ._autograd import once_differentiable
 from .dropout import P, fresh_seed, mask_of
 
 

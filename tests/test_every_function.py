@@ -96,6 +96,19 @@ def test_second_derivatives_are_right_or_refused(name: str) -> None:
 
 
 @every_layer
+def test_a_second_derivative_under_a_constant_gradient_is_stocks_or_refused(name: str) -> None:
+    """As after y.sum(): the incoming gradient does not depend on anything, but dL/dx may.  Whichever single tensor wants one, and all."""
+    stock, function = subjects(name).values()
+    for wanting in [*({number} for number in range(len(stock.tensors))), set(range(len(stock.tensors)))]:
+        try:
+            found = _twice(function, wanting)
+        except RuntimeError as error:
+            assert ONCE in str(error)
+        else:
+            _same(found, _twice(stock, wanting))
+
+
+@every_layer
 def test_an_empty_batch(name: str) -> None:
     try:
         stock, function = subjects(name, batch=0).values()
@@ -111,6 +124,19 @@ def test_an_empty_batch(name: str) -> None:
 def test_non_contiguous_inputs(name: str) -> None:
     stock, function = subjects(name, strided=True).values()
     _same(function.results(), stock.results())
+
+
+def _twice(subject: Subject, wanting: set[int]) -> list[Tensor]:
+    """The derivatives of all first gradients' squares, under fixed cotangents; 0 where there are none."""
+    tensors = [each.detach().requires_grad_(number in wanting) for number, each in enumerate(subject.tensors)]
+    outputs = [each for each in subject(*tensors) if each.requires_grad]
+    wanted = [each for each in tensors if each.requires_grad]
+    cotangents = [torch.randn(each.shape, generator=torch.Generator().manual_seed(1), dtype=each.dtype) for each in outputs]
+    gradients = torch.autograd.grad(outputs, wanted, cotangents, create_graph=True, allow_unused=True) if outputs else ()
+    total = _sum([each for each in gradients if each is not None])
+    if not total.requires_grad:
+        return [torch.zeros_like(each) for each in wanted]
+    return list(torch.autograd.grad(total, wanted, allow_unused=True, materialize_grads=True))
 
 
 def _sum(tensors: Sequence[Tensor], power: int = 2) -> Tensor:
