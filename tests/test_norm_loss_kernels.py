@@ -152,6 +152,9 @@ def norms() -> None:
         same(run(batch_norm, [x], *mine, **named), run(F.batch_norm, [x], *theirs, **named), 2e-4)
         same([mine], [theirs])
     same(run(batch_norm, [x], None, None, training=True), run(F.batch_norm, [x], None, None, training=True), 2e-4)
+    mixed = [(x - 300).bfloat16(), torch.linspace(0.5, 1.5, 4)]  # the gradient of a float32 weight is not rounded as x is
+    weighted = [run(lambda x, w, norm=norm: norm(x, None, None, w, training=True), mixed)[2] for norm in (batch_norm, F.batch_norm)]
+    same(*([each] for each in weighted))
     for used in ([0], [1]):  # of y and h
         calls = (
             lambda *tensors, used=used: [add_rms_norm(*tensors, (5,))[i] for i in used],
