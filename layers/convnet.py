@@ -40,8 +40,8 @@ class ConvPoolReLUFunction(torch.autograd.Function):
     dL/dW[o, c, r, s] = sum over n, p, q of d[n, o, p, q] x[n, c, p + r, q + s].
 
     Sums run over one image, then over the batch: shorter float32 sums, smaller errors.
-    On a CPU, dL/dW is slower than oneDNN's: at batch 16 and 128 the network's backward takes 1.4 times as long as stock's, at batch 1, where
-    its five small products and Python's share show, 1.7 times.
+    On a CPU, dL/dW is slower than oneDNN's: at batch 16 and 128 the network's backward takes 1.4 times as long as stock's, and at batch 1,
+    where its five small products and Python's share show, 1.7 times.
     Saves x only if W wants a gradient, and W only if x wants one; y, and the winners in 16 bits where they fit.  y costs nothing, for the
     next layer saves it as its x; the convolution's output, four times as large, is not kept.
     """
