@@ -45,7 +45,7 @@ class GroupNormFunction(torch.autograd.Function):
         grad_x = torch.empty_like(x, memory_format=torch.contiguous_format) if wants_x else None
         grad_weight, grad_bias = rstd.new_zeros(2, channels)
         for part in _blocks(x):
-            g = grad[part].to(dtype).reshape(-1, channels, x[0, 0].numel())
+            g = grad[part].to(dtype).reshape(-1, channels, x.shape[2:].numel())
             centred = x[part].reshape(len(g), groups, -1) - mean[part]
             product = centred.view(g.shape) * g
             level, along = g.sum(2), product.sum(2).view(len(g), groups, -1).mul_(rstd[part])  # sums of g and g x_hat over a plane

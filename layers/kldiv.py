@@ -70,8 +70,10 @@ def _blocks(x: Tensor) -> list[slice]:
 
 
 class FunctionKLDivergence(KLDivergence):
-    """KLDivergence with the hand-derived backward of KLDivergenceFunction.  Raises ValueError unless both are (rows, classes)
-    and of one dtype."""
+    """KLDivergence with the hand-derived backward of KLDivergenceFunction.
+
+    For x and t of one shape (rows, classes) and one dtype.  Raises ValueError for others.
+    """
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         if input.dim() != 2 or (input.shape, input.dtype) != (target.shape, target.dtype):

@@ -114,8 +114,8 @@ def check_supported(module: nn.RNNBase, input: Tensor, start: Sequence[Tensor] |
     if module.num_layers > 1 or module.proj_size or not module.batch_first or not isinstance(input, Tensor) or input.dim() != 3:
         raise ValueError(f"{module}: this variant takes one layer, batch_first=True, no proj_size, and a tensor (batch, tokens, width)")
     shape = (1 + module.bidirectional, len(input), module.hidden_size)
-    if not input.shape[1] or any(each.shape != shape for each in start or ()):
-        states = [tuple(each.shape) for each in start or ()]
+    states = [] if start is None else [tuple(each.shape) for each in start]
+    if not input.shape[1] or any(each != shape for each in states):
         raise ValueError(f"{module}: input is {tuple(input.shape)}, hx {states}; give at least one token, and states of {shape}")
 
 

@@ -30,8 +30,10 @@ class MSEFunction(torch.autograd.Function):
 
 
 class FunctionMSE(nn.MSELoss):
-    """nn.MSELoss with the hand-derived backward of MSEFunction, for the mean.  Raises ValueError for another reduction, or two
-    shapes or dtypes."""
+    """nn.MSELoss with the hand-derived backward of MSEFunction, for the mean.
+
+    Raises ValueError for another reduction, two shapes or two dtypes.
+    """
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         if self.reduction != "mean" or (input.shape, input.dtype) != (target.shape, target.dtype):

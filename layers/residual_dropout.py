@@ -38,7 +38,10 @@ class ResidualDropoutFunction(torch.autograd.Function):
 
 
 class FunctionResidualDropout(ResidualDropout):
-    """ResidualDropout with the recomputed mask of ResidualDropoutFunction.  Raises ValueError unless shape and dtype are one."""
+    """ResidualDropout with the recomputed mask of ResidualDropoutFunction.
+
+    For x and residual of one shape and dtype.  Raises ValueError for others.
+    """
 
     def forward(self, x: Tensor, residual: Tensor) -> Tensor:
         check_not_inplace(self)
