@@ -146,11 +146,14 @@ def _(
 def _batch_norm_backward(
     grad: Tensor, x: Tensor, weight: Tensor | None, mean: Tensor, var: Tensor, eps: float, given: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """dx (images, channels, positions), float32 dw and db (channels,); given says that m and var do not depend on x."""
+    """dx (images, channels, positions), dw and db (channels,); given says that m and var do not depend on x.
+
+    dw and db are float32: autograd rounds them to the type of w and b, which need not be that of x.
+    """
     grad, x = grad.contiguous(), x.contiguous()
     images, channels, plane = x.shape
     if not x.numel():
-        return torch.empty_like(x), mean.new_zeros(channels), mean.new_zeros(channels)
+        return torch.empty_like(x), torch.zeros_like(mean), torch.zeros_like(mean)
     length = images * plane
     shares, share = _shares(length)
     sums = mean.new_empty(shares, channels, 2)
@@ -168,7 +171,7 @@ def _batch_norm_backward(
 
 @_batch_norm_backward.register_fake
 def _(grad: Tensor, x: Tensor, weight: Tensor | None, mean: Tensor, var: Tensor, eps: float, given: bool) -> tuple[Tensor, Tensor, Tensor]:
-    return x.new_empty(x.shape), mean.new_empty(x.shape[1]), mean.new_empty(x.shape[1])
+    return x.new_empty(x.shape), mean.new_empty(mean.shape), mean.new_empty(mean.shape)
 
 
 def _keep_inputs(ctx, inputs, output) -> None:

@@ -140,8 +140,7 @@ def _keep_operands(ctx, inputs, output) -> None:
     assert keep, "z was not kept, though a gradient is wanted"
     wants_x, wants_weight = ctx.needs_input_grad[:2]
     ctx.save_for_backward(x if wants_weight else None, weight if wants_x else None, output[1])
-    ctx.mark_non_differentiable(output[1])
-    ctx.set_materialize_grads(False)
+    ctx.set_materialize_grads(False)  # z gets no gradient; it counts as differentiable, so that a second derivative is refused at _slope
 
 
 def _backward(ctx, grad: Tensor, _: None) -> tuple[Tensor | None, ...]:

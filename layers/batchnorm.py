@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from ..bench import GPU, Layer, Variant, randn
+from ._autograd import once_differentiable
 
 CACHED = 2**17  # numbers in a block of images on a CPU: a few arrays of that size stay in the caches
 
@@ -25,7 +25,7 @@ class BatchNormFunction(torch.autograd.Function):
     Forward is torch's own kernel, which returns m and r and changes the running statistics.
     Half types are computed in float32; only m and r are kept in the half type on a CPU, as stock keeps them.
     On a CPU, backward goes twice by blocks of images, for the sums and for dL/dx, each time with temporaries that stay in the caches;
-    at one image that takes twice as long as stock's fused kernels, or a little more; at many images no longer.
+    at one image that takes twice as long as stock's fused kernels, or a little more; with many images it takes no longer than stock.
     """
 
     @staticmethod
@@ -68,8 +68,8 @@ class BatchNormFunction(torch.autograd.Function):
                 d = (x[part].flatten(2) - mean).mul_(along * rstd.square() * -share)
                 g = d.add_(g).sub_(level * share)
             torch.mul(g, scale, out=grad_x[part].view(g.shape))
-        grad_weight = (along * rstd).view(-1).to(grad.dtype) if wants_weight else None
-        return grad_x, grad_weight, level.view(-1).to(grad.dtype) if wants_bias else None, None, None, None, None
+        grad_weight = (along * rstd).view(-1) if wants_weight else None  # autograd rounds both to the parameters' own type
+        return grad_x, grad_weight, level.view(-1) if wants_bias else None, None, None, None, None
 
 
 def _sums(grad: Tensor, x: Tensor | None, mean: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,7 +102,10 @@ def _momentum(norm: nn.BatchNorm2d) -> float:
 
 
 class FunctionBatchNorm(nn.BatchNorm2d):
-    """nn.BatchNorm2d with the hand-derived backward of BatchNormFunction.  Raises ValueError, as stock, for one number to a channel."""
+    """nn.BatchNorm2d with the hand-derived backward of BatchNormFunction.
+
+    Raises ValueError, as stock does, for one number to a channel in training.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         self._check_input_dim(input)

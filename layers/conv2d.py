@@ -23,7 +23,7 @@ class Conv2dFunction(torch.autograd.Function):
     dL/db = sum of g over n, p, q.
 
     Saves x only if W wants a gradient, and W only if x wants one; y is not needed.
-    On a CPU at batch 1, its two convolutions in backward take up to half as long again as the one call that stock's is.
+    On a CPU at batch 1, its two convolutions in backward take up to half as long again as stock's single call.
     """
 
     @staticmethod
@@ -58,10 +58,21 @@ def correlate(fine: Tensor, coarse: Tensor, kernel: tuple[int, int], stride: tup
     return F.conv2d(fine.transpose(0, 1), coarse.transpose(0, 1), padding=padding, dilation=stride).transpose(0, 1)
 
 
+def _check(conv: nn.Conv2d, input: Tensor, square: bool) -> None:
+    """Raises ValueError for what the variants leave out, `square` those with one stride and one padding for both axes."""
+    plain = conv.groups == 1 and conv.dilation == (1, 1) and conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
+    if not plain or input.dim() != 4 or (square and (len({*conv.stride}) > 1 or len({*conv.padding}) > 1)):
+        raise ValueError(
+            f"{conv} of {tuple(input.shape)}: this variant takes (batch, channels, height, width) and no groups, dilation, padding_mode or "
+            f"padding by name{', and one stride and one padding for both axes' if square else ''}; use nn.Conv2d for others"
+        )
+
+
 class FunctionConv2d(nn.Conv2d):
     """nn.Conv2d with the hand-derived backward of Conv2dFunction."""
 
     def forward(self, input: Tensor) -> Tensor:
+        _check(self, input, square=False)
         return Conv2dFunction.apply(input, self.weight, self.bias, self.stride, self.padding)
 
 
@@ -71,6 +82,7 @@ class TritonConv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         from ..kernels.conv2d import conv2d  # here, so that this file can be read where Triton is not installed
 
+        _check(self, input, square=True)
         return conv2d(input, self.weight, self.bias, self.stride[0], self.padding[0])
 
 

@@ -43,19 +43,31 @@ class ConvTranspose2dFunction(torch.autograd.Function):
         return grad_x, grad_weight, grad.sum((0, 2, 3)) if wants_bias else None, None, None
 
 
+def _check(conv: nn.ConvTranspose2d, input: Tensor, output_size: list[int] | None, square: bool) -> None:
+    """Raises ValueError for what the variants leave out, `square` those with one stride and one padding for both axes."""
+    plain = conv.groups == 1 and conv.dilation == (1, 1) and conv.output_padding == (0, 0) and output_size is None
+    if not plain or input.dim() != 4 or (square and (len({*conv.stride}) > 1 or len({*conv.padding}) > 1)):
+        raise ValueError(
+            f"{conv} of {tuple(input.shape)}: this variant takes (batch, channels, height, width) and no groups, dilation, output_padding "
+            f"or output_size{', and one stride and one padding for both axes' if square else ''}; use nn.ConvTranspose2d for others"
+        )
+
+
 class FunctionConvTranspose2d(nn.ConvTranspose2d):
     """nn.ConvTranspose2d with the hand-derived backward of ConvTranspose2dFunction."""
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        _check(self, input, output_size, square=False)
         return ConvTranspose2dFunction.apply(input, self.weight, self.bias, self.stride, self.padding)
 
 
 class TritonConvTranspose2d(nn.ConvTranspose2d):
     """nn.ConvTranspose2d with the Triton kernels of kernels/conv2d.py."""
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         from ..kernels.conv2d import conv_transpose2d  # here, so that this file can be read where Triton is not installed
 
+        _check(self, input, output_size, square=True)
         return conv_transpose2d(input, self.weight, self.bias, self.stride[0], self.padding[0])
 
 

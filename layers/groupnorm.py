@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from ..bench import GPU, Layer, Variant, randn
+from ._autograd import once_differentiable
 from .batchnorm import blocks_of_images
 
 
@@ -44,7 +44,7 @@ class GroupNormFunction(torch.autograd.Function):
         grad_x = torch.empty_like(x, memory_format=torch.contiguous_format) if wants_x else None
         grad_weight, grad_bias = rstd.new_zeros(2, channels)
         for part in blocks_of_images(x):
-            g = grad[part].to(dtype).flatten(2)
+            g = grad[part].to(dtype).reshape(-1, channels, x.shape[2:].numel())
             centred = x[part].reshape(len(g), groups, -1) - mean[part]
             product = centred.view(g.shape) * g
             level, along = g.sum(2), product.sum(2).view(len(g), groups, -1).mul_(rstd[part])  # sums of g and g x_hat over a plane
@@ -59,14 +59,17 @@ class GroupNormFunction(torch.autograd.Function):
         return (
             grad_x,
             None,
-            grad_weight.to(x.dtype) if wants_weight else None,
-            grad_bias.to(x.dtype) if wants_bias else None,
+            grad_weight if wants_weight else None,  # autograd rounds both to the parameters' own type
+            grad_bias if wants_bias else None,
             None,
         )
 
 
 class FunctionGroupNorm(nn.GroupNorm):
-    """nn.GroupNorm with the hand-derived backward of GroupNormFunction.  Raises ValueError, as stock does, for one number in all."""
+    """nn.GroupNorm with the hand-derived backward of GroupNormFunction.
+
+    Raises ValueError, as stock does, for one number to a group in all.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         if input.numel() == self.num_groups and len(input) == 1:

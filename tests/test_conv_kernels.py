@@ -86,7 +86,16 @@ def interpreted() -> None:
         if math.prod(shapes[0]) < 2000:
             edges(function, stock, shapes, others)
     more_positions_than_shares_of_the_usual_size()
+    forms_of_output_size()
     errors()
+
+
+def forms_of_output_size() -> None:
+    from layerbench.layers.adaptive_avgpool2d import TritonAdaptiveAvgPool2d
+
+    x = torch.randn(2, 3, 5, 7)
+    for out in (1, (None, 2), (3, None)):
+        torch.testing.assert_close(TritonAdaptiveAvgPool2d(out)(x), F.adaptive_avg_pool2d(x, out))
 
 
 def edges(function, stock, shapes, others) -> None:

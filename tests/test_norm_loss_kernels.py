@@ -157,6 +157,9 @@ def norms() -> None:
         y = norm(image, None, None, *(each.requires_grad_() for each in affine), training=True)
         results.append(torch.autograd.grad(y, affine, cotangent.to(y.dtype)))
     same(*results)
+    mixed = [(x - 300).bfloat16(), torch.linspace(0.5, 1.5, 4)]  # the gradient of a float32 weight is not rounded as x is
+    weighted = [run(lambda x, w, norm=norm: norm(x, None, None, w, training=True), mixed)[2] for norm in (batch_norm, F.batch_norm)]
+    same(*([each] for each in weighted))
     for used in ([0], [1]):  # of y and h
         calls = (
             lambda *tensors, used=used: [add_rms_norm(*tensors, (5,))[i] for i in used],
