@@ -11,7 +11,7 @@ from types import MappingProxyType
 import torch
 from msgspec import structs
 
-from . import compiling, leak, make, state, verify, work
+from . import compiling, leak, make, state, steps, verify, work
 from .check.messages import Facts
 from .clock import Call, Clock
 from .declare import NOISE_FLOOR, Layer
@@ -123,9 +123,8 @@ class Cell:
         """Every variant's outcome at one step, in the order of the variants."""
         if not self._reference_is_in():
             return self._in_order({})
-        if step != "forward" and not self.differentiable:
-            nothing = Skipped("time", "no output of this layer has a gradient, so there is no backward to time")
-            return self._in_order(dict.fromkeys(self.subjects, nothing))
+        if reason := steps.impossible(step, self.differentiable, self.subjects[self.reference].learns):
+            return self._in_order(dict.fromkeys(self.subjects, Skipped("time", reason)))
         calls = {name: make.call(subject, step) for name, subject in self.subjects.items()}
         for name, call in calls.items():
             with self._attempt("warm", name):
@@ -189,7 +188,10 @@ class Cell:
                     if leaks and name != NOISE_FLOOR:
                         leak.check(subject, self.point.device)
         self._reference_is_in()
-        known = {name: Facts(self._memory[name], self._compiled.get(name), self.differentiable) for name in self.subjects}
+        known = {
+            name: Facts(self._memory[name], self._compiled.get(name), self.differentiable, subject.learns)
+            for name, subject in self.subjects.items()
+        }
         return {name: found for name, found in (known | self.out).items() if name != NOISE_FLOOR}
 
     # --- faults ----------------------------------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 
 from .mistake import Mistake
-from .options import Devices, Dtypes, Out, Sizes, Steps, Suite, Threads, Words
+from .options import Devices, Dtypes, Optimizers, Out, Sizes, Steps, Suite, Threads, Words
+from .plan import Selection
 
 DEFAULT_SUITE = "layerbench.layers"
 DEFAULT_BUDGET = "4m"
@@ -47,6 +48,7 @@ def run(
     device: Devices = None,
     dtype: Dtypes = None,
     step: Steps = None,
+    optimizer: Optimizers = None,
     sizes: Sizes = None,
     threads: Threads = 0,
     budget: Annotated[str, typer.Option(metavar="TIME", help="About how long the whole run may take: 90s, 5m, 1h.")] = DEFAULT_BUDGET,
@@ -69,7 +71,6 @@ def run(
     """Verify and measure every variant at every point, then write results/NAME.json and reports/NAME/index.html."""
     from . import budget as durations
     from . import commands
-    from .plan import Selection
 
     if resume:
         _nothing_else(context)
@@ -78,7 +79,7 @@ def run(
         raise Mistake(f"{journal}: a journal is given with --resume; type  layerbench run --resume {journal}")
     if hang_limit <= 0:
         raise Mistake(f"--hang-limit {hang_limit:g}: give seconds above 0, as --hang-limit 300")
-    chosen = Selection(expression, tuple(device or ()), tuple(dtype or ()), tuple(step or ()), _sizes(sizes or []), everything)
+    chosen = _selection(expression, device, dtype, step, optimizer, sizes, everything)
     command = "layerbench " + shlex.join(sys.argv[1:])
     raise typer.Exit(commands.run_suite(suite, chosen, threads, durations.parse(budget), out, dry_run, command, not sequential, hang_limit))
 
@@ -110,6 +111,7 @@ def explain(
     device: Devices = None,
     dtype: Dtypes = None,
     step: Steps = None,
+    optimizer: Optimizers = None,
     sizes: Sizes = None,
     threads: Threads = 0,
     out: Out = Path(),
@@ -119,9 +121,8 @@ def explain(
     The options must leave one point.  It is measured now, and stored like any run, unless --run names a file that has it.
     """
     from . import commands
-    from .plan import Selection
 
-    chosen = Selection(expression, tuple(device or ()), tuple(dtype or ()), tuple(step or ()), _sizes(sizes or []), everything=True)
+    chosen = _selection(expression, device, dtype, step, optimizer, sizes, everything=True)
     command = "layerbench " + shlex.join(sys.argv[1:])
     raise typer.Exit(commands.explain_point(suite, layer, chosen, variants, run_file, threads, out, command))
 
@@ -146,6 +147,7 @@ def check(
     device: Devices = None,
     dtype: Dtypes = None,
     step: Steps = None,
+    optimizer: Optimizers = None,
     sizes: Sizes = None,
     threads: Annotated[int, typer.Option(metavar="N", help="CPU threads of torch; 0: torch's own choice.")] = 1,
     budget: Annotated[str, typer.Option(metavar="TIME", help="When to stop looking: 90s, 5m.  A flag is still confirmed.")] = CHECK_BUDGET,
@@ -172,9 +174,8 @@ def check(
     from . import budget as durations
     from . import commands
     from .check.command import Order
-    from .plan import Selection
 
-    chosen = Selection(expression, tuple(device or ()), tuple(dtype or ()), tuple(step or ()), _sizes(sizes or []), everything=True)
+    chosen = _selection(expression, device, dtype, step, optimizer, sizes, everything=True)
     slow = _share("--threshold", threshold)
     if tolerance and not _share("--tolerance", tolerance) < slow:
         raise Mistake(f"--tolerance {tolerance}: it must be below the threshold, which is {threshold}")
@@ -214,6 +215,13 @@ def _nothing_else(context: typer.Context) -> None:
         source = context.get_parameter_source(parameter.name or "")
         if source is not None and source.name == "COMMANDLINE" and parameter.name not in ("resume", "journal", "out"):
             raise Mistake(f"--resume takes everything from the journal: leave {parameter.opts[0]} away, or --resume to begin anew")
+
+
+def _selection(
+    expression: str, device: Devices, dtype: Dtypes, step: Steps, optimizer: Optimizers, sizes: Sizes, everything: bool
+) -> Selection:
+    devices, dtypes, steps, optimizers = (tuple(each or ()) for each in (device, dtype, step, optimizer))
+    return Selection(expression, devices, dtypes, steps, _sizes(sizes or []), everything, optimizers)
 
 
 def _sizes(words: list[str]) -> dict[str, tuple[int, ...]]:

@@ -20,6 +20,8 @@ ANY: Devices = "any"
 CPU: Devices = "cpu"
 GPU: Devices = "gpu"  # on a machine without one, Triton variants are proved under Triton's interpreter
 
+Init = Literal["default", "normal", "xavier", "kaiming"]  # of a parameter of two or more dimensions; others keep their own
+
 Size = Mapping[str, int]
 NOISE_FLOOR = "noise_floor"  # reserved: the second copy of the reference that every point measures
 
@@ -81,6 +83,9 @@ class Layer:
                choose some that are no multiple of any block.  None given: the first dimension at 3.
     absent     variant -> a sentence that says why the layer does not have it; the report shows it.
     law        of a random layer, what must hold of every draw, as law.dropout(0.1): its values are not compared with the reference's.
+    init       the weights that are timed: "default", the module's own; "normal", standard normal; "xavier" or "kaiming", normal with that
+               standard deviation.  Equivalence is proved with each of them.
+    calls      of a layer that changes its own state, how many calls are made before outputs and state are compared; 1 of others.
     on_request leave the layer out of a run that names no layers: --all and -k measure it.  For suites too long to run whole every time.
 
     Raises Mistake where the parts do not fit together.
@@ -94,10 +99,16 @@ class Layer:
     verify_at: tuple[Size, ...] = ()
     absent: Mapping[str, str] = field(default_factory=dict)
     law: "Law | None" = None
+    init: Init = "default"
+    calls: int = 1
     on_request: bool = False
 
     def __post_init__(self) -> None:
         _check_name("layer", self.name, _NAME)
+        if self.init not in get_args(Init):
+            raise Mistake(f"layer {self.name!r}: init is {self.init!r}; choose from {', '.join(get_args(Init))}")
+        if not _is_size(self.calls):
+            raise Mistake(f"layer {self.name!r}: calls is {self.calls!r}; write how many calls are made before state is compared, as 4")
         self._check_sweep()
         self._check_inputs()
         self._check_variants()

@@ -9,6 +9,7 @@ from . import plan
 from .mistake import Mistake
 from .plan import Selection, Task
 from .record import LayerFacts, Measured, Operator, Outcome, Point, Profile, Run
+from .steps import OPTIMIZERS, written
 
 OUTSIDE = "outside operators: Python, and the profiler itself"
 
@@ -144,7 +145,8 @@ def choose(candidates: Sequence[Task], layer: str, selection: Selection) -> Poin
 
 def _fits(point: Point, selection: Selection) -> bool:
     """Devices, dtypes, steps and sizes as given; nothing given fits all."""
-    wanted = ((selection.devices, point.device), (selection.dtypes, point.dtype), (selection.steps, point.step))
+    steps = written(selection.steps, selection.optimizers or OPTIMIZERS)
+    wanted = ((selection.devices, point.device), (selection.dtypes, point.dtype), (steps, point.step))
     gpu = "gpu" in selection.devices and point.device != "cpu"
     return all(not words or word in words or (gpu and word == point.device) for words, word in wanted) and all(
         point.size.get(dimension) in values for dimension, values in selection.sizes.items()
@@ -157,4 +159,4 @@ def _few(ids: Sequence[str]) -> str:
 
 def only(selection: Selection, point: Point, variants: tuple[str, str]) -> Selection:
     """The selection that measures just these two variants at this point."""
-    return replace(selection, expression=" or ".join(f"{point.id}-{name}" for name in variants), steps=(point.step,))
+    return replace(selection, expression=" or ".join(f"{point.id}-{name}" for name in variants), steps=(point.step,), optimizers=())

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from . import optimizers, steps
 from .clock import Call
-from .declare import Draw, Layer, Size, Variant
+from .declare import Draw, Init, Layer, Size, Variant
 from .mistake import Mistake
 
 
@@ -37,6 +38,11 @@ class Subject:
         for name, parameter in self.module.named_parameters():
             if parameter.requires_grad:
                 yield name, parameter
+
+    @property
+    def learns(self) -> bool:
+        """Whether a parameter wants a gradient."""
+        return any(parameter.requires_grad for parameter in self.module.parameters())
 
     def clear_gradients(self) -> None:
         for _, leaf in self.leaves():
@@ -75,15 +81,26 @@ def draw(draws: Sequence[Draw], size: Size, dtype: torch.dtype, device: str, see
     return tuple(drawn)
 
 
-def reference(layer: Layer, size: Size, dtype: torch.dtype, device: str, seed: int) -> nn.Module:
+INITS: dict[Init, Callable[[Tensor], object]] = {
+    "default": lambda weight: weight,
+    "normal": nn.init.normal_,
+    "xavier": nn.init.xavier_normal_,  # Glorot & Bengio, AISTATS 2010
+    "kaiming": nn.init.kaiming_normal_,  # He et al., 2015, arXiv:1502.01852
+}
+
+
+def reference(layer: Layer, size: Size, dtype: torch.dtype, device: str, seed: int, init: Init | None = None) -> nn.Module:
     """The reference variant's module with the weights that every variant of the point gets, rounded to dtype.
 
-    They are the module's own initialisation with a tenth of noise added: a variant that ignores a weight of ones or a bias of zeros
-    would otherwise pass for the same layer.
+    They are those of an initialisation, the layer's unless told otherwise, with a tenth of noise added: a variant that ignores a weight
+    of ones or a bias of zeros would otherwise pass for the same layer.
     """
     torch.manual_seed(seed)
     module = build(layer, next(iter(layer.variants.values())), size)
     with torch.no_grad():
+        for parameter in module.parameters():
+            if parameter.dim() > 1 and parameter.numel():
+                INITS[init or layer.init](parameter)
         for parameter in module.parameters():
             scale = float(parameter.square().mean().sqrt()) if parameter.numel() else 0.0
             parameter.add_(torch.randn_like(parameter), alpha=0.1 * (scale or 1.0))
@@ -182,5 +199,13 @@ def call(subject: Subject, step: str) -> Call:
         return Call(subject.variant, None, forward)
     if step == "backward":
         return Call(subject.variant, fresh_graph, subject.backward)
-    assert step == "training"
-    return Call(subject.variant, subject.clear_gradients, train)
+    if step == "training":
+        return Call(subject.variant, subject.clear_gradients, train)
+    optimizer = optimizers.of(steps.optimizer(step), subject.module)
+
+    def update(_: object) -> object:
+        output = train(None)
+        optimizer.step()
+        return output
+
+    return Call(subject.variant, subject.clear_gradients, update)

@@ -14,7 +14,10 @@ Devices = Annotated[
 ]
 Dtypes = Annotated[list[str] | None, typer.Option("--dtype", metavar="NAME", help="float32, bfloat16, float16.  Default: float32.")]
 Steps = Annotated[
-    list[str] | None, typer.Option("--step", metavar="NAME", help="forward, backward, training.  Default: forward and backward.")
+    list[str] | None, typer.Option("--step", metavar="NAME", help="forward, backward, training, update.  Default: forward and backward.")
+]
+Optimizers = Annotated[
+    list[str] | None, typer.Option("--optimizer", metavar="NAME", help="Of the step update: sgd, adam, adamw, rmsprop.  Default: sgd.")
 ]
 Sizes = Annotated[
     list[str] | None, typer.Option("--set", metavar="DIM=N,N", help="Other values for a dimension of the sweep: batch=1,8,64.")

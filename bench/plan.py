@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 
 from .mistake import Mistake
 from .record import Device, LayerFacts, Point
+from .steps import OPTIMIZERS, STEPS, written
 
-STEPS = ("forward", "backward", "training")
 DTYPES = ("float32", "bfloat16", "float16")
 DEFAULT_STEPS = ("forward", "backward")
 DEFAULT_DTYPES = ("float32",)
+DEFAULT_OPTIMIZERS = ("sgd",)
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Selection:
     steps: tuple[str, ...] = ()
     sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     everything: bool = False  # layers on request too; an expression chooses among all of them anyway
+    optimizers: tuple[str, ...] = ()  # of the step update
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ def plan(layers: Sequence[LayerFacts], devices: Sequence[Device], selection: Sel
     """The tasks of a run.  Points that share a cell (all but the step) follow one another.  Raises Mistake on an unknown word."""
     chosen = _devices(devices, selection.devices)
     dtypes = _known("dtype", selection.dtypes, DTYPES) or DEFAULT_DTYPES
-    steps = _known("step", selection.steps, STEPS) or DEFAULT_STEPS
+    steps = _steps(selection)
     check_sizes(layers, selection.sizes)
     layers = wanted(layers, selection)
     tasks = []
@@ -105,9 +107,18 @@ def _devices(present: Sequence[Device], wanted: Sequence[str]) -> list[Device]:
     return chosen
 
 
-def _known(what: str, wanted: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+def _steps(selection: Selection) -> tuple[str, ...]:
+    steps = _known("step", selection.steps, STEPS, written(("update",), OPTIMIZERS)) or DEFAULT_STEPS
+    optimizers = _known("optimizer", selection.optimizers, OPTIMIZERS)
+    if optimizers and "update" not in steps:
+        raise Mistake(f"--optimizer {optimizers[0]}: only the step update has an optimizer; add  --step update")
+    return written(steps, optimizers or DEFAULT_OPTIMIZERS)
+
+
+def _known(what: str, wanted: Sequence[str], known: Sequence[str], also: Sequence[str] = ()) -> tuple[str, ...]:
+    """The words, each once.  also: further ones that are understood, and not advertised."""
     for word in wanted:
-        if word not in known:
+        if word not in (*known, *also):
             raise Mistake(f"--{what} {word}: unknown; choose from {', '.join(known)}")
     return tuple(dict.fromkeys(wanted))
 
@@ -125,8 +136,9 @@ def check_sizes(layers: Sequence[LayerFacts], override: Mapping[str, tuple[int, 
 
 
 def _not_selected(word: str) -> str:
-    option = "dtype" if word in DTYPES else "step" if word in STEPS else ""
-    return f"no point has the {option} {word}; add  --{option} {word}" if option else ""
+    option = "dtype" if word in DTYPES else "step" if word in STEPS else "optimizer" if word in OPTIMIZERS else ""
+    add = f"--step update --optimizer {word}" if option == "optimizer" else f"--{option} {word}"
+    return f"no point has the {option} {word}; add  {add}" if option else ""
 
 
 def _suggestion(word: str, tasks: Sequence[Task]) -> str:

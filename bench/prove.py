@@ -1,11 +1,14 @@
-"""Verify variants at a layer's own verify_at sizes, once per dtype and device: odd sizes find what round ones hide.  Nothing is timed."""
+"""Verify variants at a layer's own verify_at sizes and at every scale of weights, once per dtype and device.  Nothing is timed.
+
+Odd sizes find what round ones hide; large weights find what small ones hide, as an exponential that overflows.
+"""
 
 from collections.abc import Callable, Mapping
 
 import torch
 
 from . import interpreter, make, state, verify
-from .declare import Layer
+from .declare import Init, Layer
 from .fault import in_words
 from .mistake import Mistake
 from .record import Checked, Failed, Skipped, TensorError
@@ -19,17 +22,28 @@ def sizes(layer: Layer) -> list[dict[str, int]]:
     return [smallest | dict(size) for size in layer.verify_at or ({next(iter(smallest)): 3},)]
 
 
+def trials(layer: Layer) -> list[tuple[dict[str, int], Init]]:
+    """The sizes with the layer's own initialisation, then the first of them with every other."""
+    first, *_ = found = sizes(layer)
+    return [(size, layer.init) for size in found] + [(first, init) for init in make.INITS if init != layer.init]
+
+
 def prove(layer: Layer, variants: tuple[str, ...], dtype: str, device: str, enter: Enter) -> dict[str, list[TensorError] | Failed]:
-    """Each variant's errors over all verify_at sizes, or why it is not the same layer.  Compiled variants are judged uncompiled here."""
+    """Each variant's errors over all trials, or why it is not the same layer.  Compiled variants are judged uncompiled here."""
     errors: dict[str, list[TensorError]] = {variant: [] for variant in variants}
     failed: dict[str, Failed] = {}
-    for seed, size in enumerate(sizes(layer)):
+    scalable = True
+    for seed, (size, init) in enumerate(trials(layer)):
+        if init != layer.init and not scalable:
+            break
+        where = shown(size) + (f", {init} weights" if init != "default" else "")
         enter("verify", variants[0])
         try:
             with state.untouched():
-                truth = verify.truth(layer, size, getattr(torch, dtype), device, seed)
+                truth = verify.truth(layer, size, getattr(torch, dtype), device, seed, init)
+                scalable = any(parameter.dim() > 1 for parameter in truth.weights.parameters())
         except Exception as error:  # noqa: BLE001  the reference's code is the user's as well
-            return errors | {variants[0]: Failed("verify", f"the reference: {in_words(error)} (at {shown(size)})")}
+            return errors | {variants[0]: Failed("verify", f"the reference: {in_words(error)} (at {where})")}
         for variant in variants:
             if variant in failed:
                 continue
@@ -40,7 +54,7 @@ def prove(layer: Layer, variants: tuple[str, ...], dtype: str, device: str, ente
                     errors[variant] += verify.judge(make.subject(variant, module, truth.inputs, truth.cotangents), truth)
             except Exception as error:  # noqa: BLE001  the code is the user's: any exception is a result
                 stage = "declare" if isinstance(error, Mistake) else "verify"
-                failed[variant] = Failed(stage, f"{in_words(error)} (at {shown(size)})")
+                failed[variant] = Failed(stage, f"{in_words(error)} (at {where})")
     return {variant: failed.get(variant, errors[variant]) for variant in variants}
 
 

@@ -16,7 +16,7 @@ class Point(Struct, frozen=True):
     size: dict[str, int]
     dtype: str  # float32 | bfloat16 | float16
     device: str  # cpu, cuda, ...
-    step: str  # forward | backward | training
+    step: str  # forward | backward | training | update_sgd, ...
 
     @property
     def id(self) -> str:

@@ -30,6 +30,10 @@ class WorkerDied(Exception):
         self.stage, self.variant, self.reason = stage, variant, reason
 
 
+class WorkerBroke(WorkerDied):
+    """By a fault of layerbench, not of the suite."""
+
+
 class Worker:
     """A worker process.  It is started at its first request, and started again after a death."""
 
@@ -142,7 +146,7 @@ class Worker:
         if isinstance(answer, Broken):
             self.close()
             print(answer.traceback, file=sys.stderr)
-            raise WorkerDied(
+            raise WorkerBroke(
                 answer.stage, answer.variant, f"a fault of layerbench itself, please report it: {answer.traceback.splitlines()[-1]}"
             )
         return answer

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from . import make
-from .declare import Layer, Size
+from .declare import Init, Layer, Size
 from .law import Law, Observation
 from .make import Subject, tensors
 from .record import Accuracy, TensorError
@@ -51,27 +51,29 @@ class Truth:
     exact: Values  # the reference in float64
     own: Values  # the reference in the dtype of the point
     law: Law | None = None  # of a random layer: stands for the comparison with `exact`
+    calls: int = 1  # made before values are compared
 
 
-def truth(layer: Layer, size: Size, dtype: torch.dtype, device: str, seed: int) -> Truth:
-    """Run the reference in float64 and in dtype on the numbers of a seed."""
-    weights = make.reference(layer, size, dtype, device, seed)
+def truth(layer: Layer, size: Size, dtype: torch.dtype, device: str, seed: int, init: Init | None = None) -> Truth:
+    """Run the reference in float64 and in dtype on the numbers of a seed.  init: of the weights, unless the layer's own."""
+    weights = make.reference(layer, size, dtype, device, seed, init)
     inputs = make.draw(layer.inputs, size, dtype, device, seed)
     output = make.probe(weights, inputs)
     cotangents = make.cotangents(output, seed)
     if not make.tensors(output):
         raise Mismatch(f"output: the reference returns {type(output).__name__}, no tensors; return a tensor, or a tuple or dict of them")
-    exact = observe(make.in_float64(weights, inputs, cotangents, layer, size), seed)
-    own = observe(make.subject(next(iter(layer.variants)), weights, inputs, cotangents), seed)
-    return Truth(size, seed, weights, inputs, cotangents, exact, own, layer.law)
+    exact = observe(make.in_float64(weights, inputs, cotangents, layer, size), seed, layer.calls)
+    own = observe(make.subject(next(iter(layer.variants)), weights, inputs, cotangents), seed, layer.calls)
+    return Truth(size, seed, weights, inputs, cotangents, exact, own, layer.law, layer.calls)
 
 
-def observe(subject: Subject, seed: int) -> Values:
-    """Run forward and backward once and copy what came out.  The module's parameters and buffers are put back afterwards."""
+def observe(subject: Subject, seed: int, calls: int = 1) -> Values:
+    """Run forward, `calls` times, and one backward, and copy what came out.  Parameters and buffers are put back afterwards."""
     before = _state(subject)
     subject.clear_gradients()
     torch.manual_seed(seed + 2_000_003)  # not the inputs' stream: a mask drawn from that would hang together with them
-    output = subject.forward()
+    for _ in range(calls):
+        output = subject.forward()
     outputs = {name: tensor.detach().clone() for name, tensor in tensors(output).items()}
     if any(g is not None for g in subject.cotangents):
         if len(outputs) != len(subject.cotangents):
@@ -105,7 +107,7 @@ def judge(subject: Subject, truth: Truth) -> list[TensorError]:
     Raises Mismatch at the first tensor that is missing, misshapen, not finite where the reference is, too far off, or changed in place.
     """
     try:
-        seen = observe(subject, truth.seed)
+        seen = observe(subject, truth.seed, truth.calls)
     except RuntimeError as error:
         if "in-place operation" in str(error) or "inplace operation" in str(error):
             with torch.no_grad():  # autograd forbade it; without autograd it can be seen which tensor it was

@@ -7,7 +7,7 @@ Method   Both are one: pooling of the first H rows to P averages rows i H // P u
          along each axis.  A gather, so nothing is cleared first and nothing collides.
 Bytes    Forward reads x and writes y; backward reads g and writes dx.  Nothing is kept between them.
 Numbers  float32, bfloat16, float16; sums in float32.
-Limits   No padding; stride = window.  Fewer than 2^31 windows, and planes where height times output height and width times output
+Limits   No padding; stride = window.  Fewer than 2^31 - TILE windows, and planes where height times output height and width times output
          width are below 2^31.  A non-contiguous input is copied.  Differentiable once.  Deterministic.
 """
 
@@ -70,9 +70,10 @@ def _backward_kernel(
     OVER_COLUMNS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """No position is in more than OVER_ROWS x OVER_COLUMNS windows.  Grid: (planes, blocks of input positions in a plane)."""
-    plane = tl.program_id(0).to(tl.int64)
-    position = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    """No position is in more than OVER_ROWS x OVER_COLUMNS windows.  Grid: one program per BLOCK input positions of a plane."""
+    blocks = tl.cdiv(height * width, BLOCK)
+    plane = (tl.program_id(0) // blocks).to(tl.int64)
+    position = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
     row = position // width
     column = position % width
     used = (row < used_height) & (column < used_width)
@@ -136,7 +137,7 @@ def _avg_pool2d_backward(grad: Tensor, used_height: int, used_width: int, height
     over = {"OVER_ROWS": _overlap(used_height, out_height), "OVER_COLUMNS": _overlap(used_width, out_width)}
     if grad_x.numel():
         with torch.cuda.device_of(grad):
-            grid = (grad.shape[0] * grad.shape[1], triton.cdiv(height * width, block))
+            grid = (grad.shape[0] * grad.shape[1] * triton.cdiv(height * width, block),)
             sizes = (height, width, used_height, used_width, out_height, out_width)
             _backward_kernel[grid](grad, grad_x, *sizes, **over, BLOCK=block, num_warps=max(1, block // 256))
     return grad_x

@@ -73,10 +73,11 @@ def _sums_kernel(grad_ptr, x_ptr, mean_ptr, sums_ptr, channels, plane, length, s
 def _apply_kernel(
     u_ptr, x_ptr, level_ptr, mean_ptr, scale_ptr, slope_ptr, shift_ptr, out_ptr, channels, plane, HAS_X: tl.constexpr, BLOCK: tl.constexpr
 ):
-    """scale (u - level) + slope (x - mean) + shift, by channel; the second if HAS_X.  Grid: (planes of all images, blocks of one)."""
-    program = tl.program_id(0).to(tl.int64)
+    """scale (u - level) + slope (x - mean) + shift, by channel; the second if HAS_X.  Grid: a program per BLOCK numbers of a plane."""
+    blocks = tl.cdiv(plane, BLOCK)
+    program = (tl.program_id(0) // blocks).to(tl.int64)
     channel = program % channels
-    position = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    position = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
     mask = position < plane
     offset = program * plane + position
     out = tl.load(u_ptr + offset, mask=mask, other=0.0).to(tl.float32) - tl.load(level_ptr + channel)
@@ -91,7 +92,7 @@ def _apply(u: Tensor, level: Tensor, scale: Tensor, shift: Tensor, x: Tensor | N
     images, channels, plane = u.shape
     out = torch.empty_like(u)
     block = min(BLOCK, max(32, triton.next_power_of_2(plane)))
-    grid = (images * channels, triton.cdiv(plane, block))
+    grid = (images * channels * triton.cdiv(plane, block),)
     flags = {"HAS_X": x is not None, "BLOCK": block, "num_warps": max(1, block // 256)}
     _apply_kernel[grid](u, x, level, mean, scale, slope, shift, out, channels, plane, **flags)
     return out
@@ -145,11 +146,14 @@ def _(
 def _batch_norm_backward(
     grad: Tensor, x: Tensor, weight: Tensor | None, mean: Tensor, var: Tensor, eps: float, given: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """dx (images, channels, positions), dw and db (channels,); given says that m and var do not depend on x."""
+    """dx (images, channels, positions), dw and db (channels,); given says that m and var do not depend on x.
+
+    dw and db are float32: autograd rounds them to the type of w and b, which need not be that of x.
+    """
     grad, x = grad.contiguous(), x.contiguous()
     images, channels, plane = x.shape
     if not x.numel():
-        return torch.empty_like(x), x.new_zeros(channels), x.new_zeros(channels)
+        return torch.empty_like(x), torch.zeros_like(mean), torch.zeros_like(mean)
     length = images * plane
     shares, share = _shares(length)
     sums = mean.new_empty(shares, channels, 2)
@@ -162,26 +166,26 @@ def _batch_norm_backward(
             grad_x = _apply(grad, zero, scale, zero)
         else:
             grad_x = _apply(grad, level / length, scale, zero, x, mean, -scale * along * rstd.square() / length)
-    return grad_x, (along * rstd).to(x.dtype), level.to(x.dtype).clone()
+    return grad_x, along * rstd, level.clone()  # an op's results share no memory
 
 
 @_batch_norm_backward.register_fake
 def _(grad: Tensor, x: Tensor, weight: Tensor | None, mean: Tensor, var: Tensor, eps: float, given: bool) -> tuple[Tensor, Tensor, Tensor]:
-    return x.new_empty(x.shape), x.new_empty(x.shape[1]), x.new_empty(x.shape[1])
+    return x.new_empty(x.shape), mean.new_empty(mean.shape), mean.new_empty(mean.shape)
 
 
 def _keep_inputs(ctx, inputs, output) -> None:
     x, weight, bias, mean, _, ctx.eps = inputs
-    ctx.affine, ctx.given = (weight is not None, bias is not None), mean is not None
+    ctx.dtypes, ctx.given = [None if tensor is None else tensor.dtype for tensor in (weight, bias)], mean is not None
     ctx.save_for_backward(x, weight, *output[1:])
     ctx.mark_non_differentiable(*output[1:])
     ctx.set_materialize_grads(False)
 
 
 def _backward(ctx, grad: Tensor, *_: None) -> tuple[Tensor | None, ...]:
-    has_weight, has_bias = ctx.affine
-    grad_x, grad_weight, grad_bias = _batch_norm_backward(grad, *ctx.saved_tensors, ctx.eps, ctx.given)
-    return grad_x, grad_weight if has_weight else None, grad_bias if has_bias else None, None, None, None
+    grad_x, *sums = _batch_norm_backward(grad, *ctx.saved_tensors, ctx.eps, ctx.given)
+    affine = (None if dtype is None else each.to(dtype) for each, dtype in zip(sums, ctx.dtypes, strict=True))
+    return grad_x, *affine, None, None, None
 
 
 _batch_norm.register_autograd(_backward, setup_context=_keep_inputs)

@@ -7,7 +7,7 @@ Method   One program for a block of tokens of one sequence and channel; its K ta
 Bytes    x, W and b read and y written once: the overlap of the taps comes from the caches.
          dW reads x and g likewise and writes K + 1 float32 numbers per sequence and channel.
 Numbers  float32, bfloat16, float16; sums in float32.
-Limits   At most MOST_TAPS taps.  Fewer than 2^26 tokens, 2^31 sequences times channels.  Non-contiguous inputs are copied.
+Limits   At most MOST_TAPS taps.  Fewer than 2^30 tokens, 2^31 sequences times channels.  Non-contiguous inputs are copied.
          Differentiable once.  Deterministic.
 """
 
@@ -33,10 +33,11 @@ def _causal_kernel(
     HAS_BIAS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Grid: (sequences x channels, blocks of tokens).  TURNED: tap j reads K - 1 - j tokens ahead instead of back."""
-    row = tl.program_id(0).to(tl.int64)
+    """Grid: a program per BLOCK tokens of a sequence and channel.  TURNED: tap j reads K - 1 - j tokens ahead instead of back."""
+    blocks = tl.cdiv(tokens, BLOCK)
+    row = (tl.program_id(0) // blocks).to(tl.int64)
     channel = row % channels
-    token = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    token = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
     total = tl.zeros((BLOCK,), dtype=tl.float32)
     if HAS_BIAS:
         total += tl.load(bias_ptr + channel).to(tl.float32)
@@ -70,7 +71,7 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, turned: bool) -> T
     block = min(1024, max(128, triton.next_power_of_2(tokens)))
     if y.numel():
         with torch.cuda.device_of(x):
-            grid = (batch * channels, triton.cdiv(tokens, block))
+            grid = (batch * channels * triton.cdiv(tokens, block),)
             taps = {"TAPS": weight.shape[2], "TURNED": turned, "HAS_BIAS": bias is not None}
             _causal_kernel[grid](x, weight, bias, y, channels, tokens, **taps, BLOCK=block, num_warps=max(1, block // 256))
     return y

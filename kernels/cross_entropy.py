@@ -1,7 +1,7 @@
 """Cross-entropy with class indices, row by row:  l = s - x_t  with  s = log sum_j exp(x_j);  backward  dx_j = (exp(x_j - s) - 1[j = t]) g.
 
-Method   One program reads one row of forward in blocks and keeps its maximum and sum together ("online": Milakov & Gimelshein, 2018,
-         arXiv:1805.02867), so that a row of any length is read once and the softmax is never stored.
+Method   One program reads one row of forward in blocks and keeps its maximum and sum together, as softmax.py does for long rows, so that
+         a row of any length is read once and the softmax is never stored.
          Backward needs s alone: every number of dx is made from its own x, and the reduction over the rows is torch's.
 Bytes    Forward reads x and the classes and writes l and s, a number per row each.  Backward reads x, the classes, s and g, and writes dx.
 Numbers  float32, bfloat16, float16; computed in float32.  A class outside the row that is not ignore_index makes NaN of its row's loss
@@ -14,6 +14,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .softmax import top_and_sum
+
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 BLOCK = 4096  # numbers of a row that a program works on at a time
 
@@ -23,17 +25,8 @@ def _forward_kernel(x_ptr, target_ptr, loss_ptr, lse_ptr, width, ignore_index, B
     """Grid: one program per row."""
     row = tl.program_id(0).to(tl.int64)
     x_ptr += row * width
-    highest = tl.full((BLOCK,), float("-inf"), dtype=tl.float32)
-    total = tl.zeros((BLOCK,), dtype=tl.float32)
-    for start in range(0, width, BLOCK):
-        column = start + tl.arange(0, BLOCK)
-        x = tl.load(x_ptr + column, mask=column < width, other=float("-inf")).to(tl.float32)
-        higher = tl.maximum(highest, x)
-        shift = tl.where(higher == float("-inf"), 0.0, higher)  # -inf - -inf would be NaN; exp(-inf - 0) is the 0 that is meant
-        total = total * tl.exp(highest - shift) + tl.exp(x - shift)
-        highest = higher
-    top = tl.max(highest, axis=0)
-    lse = top + tl.log(tl.sum(total * tl.exp(highest - top), axis=0))
+    top, total = top_and_sum(x_ptr, width, BLOCK)
+    lse = top + tl.log(total)
     target = tl.load(target_ptr + row)
     inside = (target >= 0) & (target < width)
     x_target = tl.load(x_ptr + target, mask=inside, other=float("nan")).to(tl.float32)
@@ -43,9 +36,10 @@ def _forward_kernel(x_ptr, target_ptr, loss_ptr, lse_ptr, width, ignore_index, B
 
 @triton.jit
 def _backward_kernel(grad_ptr, x_ptr, target_ptr, lse_ptr, grad_x_ptr, width, ignore_index, BLOCK: tl.constexpr):
-    """Grid: (rows, blocks of a row)."""
-    row = tl.program_id(0).to(tl.int64)
-    column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    """Grid: one program per BLOCK numbers of a row."""
+    blocks = tl.cdiv(width, BLOCK)
+    row = (tl.program_id(0) // blocks).to(tl.int64)
+    column = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
     target = tl.load(target_ptr + row)
     grad = tl.load(grad_ptr + row).to(tl.float32)
     inside = (target >= 0) & (target < width)
@@ -89,7 +83,7 @@ def _cross_entropy_backward(grad: Tensor, x: Tensor, target: Tensor, lse: Tensor
     grad_x = torch.empty_like(x)
     if rows:
         block = _block(width)
-        grid = (rows, triton.cdiv(width, block["BLOCK"]))
+        grid = (rows * triton.cdiv(width, block["BLOCK"]),)
         with torch.cuda.device_of(x):
             _backward_kernel[grid](grad, x, target, lse, grad_x, width, ignore_index, **block)
     return grad_x

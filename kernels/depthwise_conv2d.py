@@ -8,7 +8,7 @@ Bytes    x, W and b read and y written once, if the caches hold the overlap: eac
          dW reads x and g likewise and writes one float32 number per plane and tap.
 Numbers  float32, bfloat16, float16; sums in float32, on the ordinary cores.
 Limits   Stride 1, dilation 1, one output channel to an input channel, 0 <= padding < kernel size, at most MOST_TAPS taps.
-         Planes of at most 2^25 positions.  Non-contiguous inputs are copied.  Differentiable once.  Deterministic.
+         Planes of fewer than 2^30 positions.  Non-contiguous inputs are copied.  Differentiable once.  Deterministic.
 """
 
 import torch
@@ -39,10 +39,11 @@ def _depthwise_kernel(
     HAS_BIAS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Grid: (planes, blocks of output positions in a plane).  TURNED: W is read turned by 180 degrees."""
-    plane = tl.program_id(0).to(tl.int64)
+    """Grid: one program per BLOCK output positions of a plane.  TURNED: W is read turned by 180 degrees."""
+    blocks = tl.cdiv(out_height * out_width, BLOCK)
+    plane = (tl.program_id(0) // blocks).to(tl.int64)
     channel = plane % channels
-    position = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    position = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
     inside = position < out_height * out_width
     row = position // out_width - PAD_H
     column = position % out_width - PAD_W
@@ -99,7 +100,7 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, y: Tensor, padding
     block = min(512, max(64, triton.next_power_of_2(positions)))
     if y.numel():
         with torch.cuda.device_of(x):
-            grid = (x.shape[0] * x.shape[1], triton.cdiv(positions, block))
+            grid = (x.shape[0] * x.shape[1] * triton.cdiv(positions, block),)
             sizes = (*x.shape[1:], *y.shape[2:], *padding, *weight.shape[2:])
             _depthwise_kernel[grid](
                 x, weight, bias, y, *sizes, TURNED=turned, HAS_BIAS=bias is not None, BLOCK=block, num_warps=max(1, block // 128)

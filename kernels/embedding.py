@@ -7,7 +7,7 @@ Bytes    Forward reads the indices and the rows they name and writes y.  Backwar
 Numbers  float32, bfloat16, float16; summed in float32.  Indices are int64.
 Limits   One program adds up a row however often it is used: with a few very frequent indices the rest of the GPU waits for it.
          Nothing is read for an index out of range: its y is NaN, and it has no part in dW, where torch would stop the process.
-         Fewer than 2^31 rows of W and of y; rows shorter than 2^31.  Differentiable once.
+         Fewer than 2^31 - 64 rows of W and of y; rows shorter than 2^31 - 128.  Differentiable once.
 """
 
 import torch

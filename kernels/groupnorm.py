@@ -92,15 +92,16 @@ def _sums_kernel(grad_ptr, x_ptr, mean_ptr, rstd_ptr, sums_ptr, channels, plane,
 
 @triton.jit
 def _backward_kernel(grad_ptr, x_ptr, mean_ptr, rstd_ptr, scale_ptr, means_ptr, grad_x_ptr, channels, plane, planes, BLOCK: tl.constexpr):
-    """dx = r (g w - means[0] - x_hat means[1]), with w by plane of an image.  Grid: (planes of all images, blocks of a plane)."""
-    program = tl.program_id(0).to(tl.int64)
+    """dx = r (g w - means[0] - x_hat means[1]), with w by plane of an image.  Grid: one program per BLOCK numbers of a plane."""
+    blocks = tl.cdiv(plane, BLOCK)
+    program = (tl.program_id(0) // blocks).to(tl.int64)
     group = program // channels
     mean = tl.load(mean_ptr + group)
     rstd = tl.load(rstd_ptr + group)
     level = tl.load(means_ptr + 2 * group)
     along = tl.load(means_ptr + 2 * group + 1)
     scale = tl.load(scale_ptr + program % planes)
-    position = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    position = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
     mask = position < plane
     offset = program * plane + position
     x_hat = (tl.load(x_ptr + offset, mask=mask, other=0.0).to(tl.float32) - mean) * rstd
@@ -152,7 +153,7 @@ def _group_norm_backward(grad: Tensor, x: Tensor, weight: Tensor | None, mean: T
         with torch.cuda.device_of(x):
             _sums_kernel[(images * planes,)](grad, x, mean, rstd, sums, channels, plane, **block)
             means = (sums * scale[:, None]).view(images, groups, channels, 2).sum(2) / (channels * plane)
-            grid = (images * planes, triton.cdiv(plane, block["BLOCK"]))
+            grid = (images * planes * triton.cdiv(plane, block["BLOCK"]),)
             _backward_kernel[grid](grad, x, mean, rstd, scale, means, grad_x, channels, plane, planes, **block)
     grad_bias, grad_weight = sums.sum(0).to(x.dtype).unbind(1)
     return grad_x, grad_weight.clone(), grad_bias.clone()  # an op's results share no memory

@@ -61,9 +61,10 @@ def _forward_kernel(x_ptr, t_ptr, rows_ptr, rows, width, BLOCK: tl.constexpr):
 
 @triton.jit
 def _backward_kernel(grad_ptr, x_ptr, t_ptr, rows_ptr, dx_ptr, dt_ptr, rows, width, X: tl.constexpr, T: tl.constexpr, BLOCK: tl.constexpr):
-    """dx if X, dt if T.  Grid: (rows, blocks of a row)."""
-    row = tl.program_id(0).to(tl.int64)
-    column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    """dx if X, dt if T.  Grid: one program per BLOCK numbers of a row."""
+    blocks = tl.cdiv(width, BLOCK)
+    row = (tl.program_id(0) // blocks).to(tl.int64)
+    column = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
     offset = row * width + column
     log_p = tl.load(x_ptr + offset, mask=column < width, other=0.0).to(tl.float32) - tl.load(rows_ptr + row)
     log_q = tl.load(t_ptr + offset, mask=column < width, other=0.0).to(tl.float32) - tl.load(rows_ptr + rows + row)
@@ -109,7 +110,7 @@ def _softmax_kl_div_backward(grad: Tensor, x: Tensor, t: Tensor, by_row: Tensor,
     dx, dt = torch.empty_like(x if wants_x else x[:0]), torch.empty_like(t if wants_t else t[:0])
     if rows:
         block = _block(width)
-        grid = (rows, triton.cdiv(width, block["BLOCK"]))
+        grid = (rows * triton.cdiv(width, block["BLOCK"]),)
         with torch.cuda.device_of(x):
             _backward_kernel[grid](grad, x, t, by_row, dx, dt, rows, width, X=wants_x, T=wants_t, **block)
     return dx, dt

@@ -8,7 +8,7 @@ Method   A program holds whole rows in registers, several at a time where rows a
 Bytes    Forward reads x, w, b and writes y, m, r.  Backward reads x, g, m, r, w and writes dx, and dw and db by way of at most PROGRAMS
          rows each.
 Numbers  float32, bfloat16, float16; computed in float32.
-Limits   Rows of at most 16384 numbers, and fewer than 2^31 rows.  Differentiable once.
+Limits   Rows of at most 16384 numbers, and fewer than 2^31 - 2048 rows.  Differentiable once.
 """
 
 import math

@@ -10,7 +10,8 @@ Bytes    Forward reads x once per share and W once per BLOCK_M rows, where the c
 Numbers  float32, bfloat16, float16; sums in float32; d is rounded to the dtype of x, as the operand of a matrix product must be.
          float32 is multiplied in IEEE float32 here, and by torch as torch.backends.cuda.matmul.allow_tf32 says.
          A class outside the row that is not ignore_index makes NaN of the loss and the gradients.
-Limits   No bias.  Fewer than 2^31 rows and classes.  Non-contiguous inputs are copied.  Differentiable once.  Deterministic: no atomics.
+Limits   No bias.  Fewer than 2^31 - 128 rows and classes.  Non-contiguous inputs are copied.  Differentiable once.
+         Deterministic: no atomics.
 """
 
 import torch
@@ -18,25 +19,19 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .matmul import add_product
+
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 SHARES = 64  # of the classes; with a few row tiles they fill a GPU
 HELD = 2**24  # logits that backward holds at a time, about
+MOST_TILES = 65535  # of classes at a time: what CUDA launches along the second axis of a grid
 
 
 @triton.jit
 def _logits(x_ptr, weight_ptr, rows, columns, m, n, k, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr):
     """x W^T at (rows, columns) in float32; 0 where either is out of range."""
     total = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
-    x_offset = rows.to(tl.int64)[:, None] * k
-    weight_offset = columns.to(tl.int64)[None, :] * k
-    for start in range(0, k, BLOCK_K):
-        inner = start + tl.arange(0, BLOCK_K)
-        x_mask = (rows[:, None] < m) & (inner[None, :] < k)
-        weight_mask = (inner[:, None] < k) & (columns[None, :] < n)
-        x = tl.load(x_ptr + x_offset + inner[None, :], mask=x_mask, other=0.0)
-        weight = tl.load(weight_ptr + weight_offset + inner[:, None], mask=weight_mask, other=0.0)
-        total = tl.dot(x, weight, total, input_precision="ieee")
-    return total
+    return add_product(total, x_ptr, weight_ptr, rows, columns, m, n, k, k, 1, 1, k, BLOCK_K)  # strides of x, and of W^T
 
 
 @triton.jit
@@ -148,7 +143,7 @@ def _linear_cross_entropy_backward(
     g = grad.float().where((target >= 0) & (target < n), torch.nan).where(target != ignore_index, 0).unsqueeze(1)
     scaled_x, grad_x, grad_weight = (x * g).to(x.dtype), torch.zeros_like(x, dtype=torch.float32), torch.empty_like(weight)
     tile = _tile(m, x.dtype)
-    chunk = triton.cdiv(max(1, HELD // max(1, m)), tile["BLOCK_N"]) * tile["BLOCK_N"]
+    chunk = min(triton.cdiv(max(1, HELD // max(1, m)), tile["BLOCK_N"]), MOST_TILES) * tile["BLOCK_N"]
     for first in range(0, n, chunk):
         part = weight[first : first + chunk]
         d = x.new_empty(m, len(part))

@@ -1,38 +1,24 @@
 """Linear with a low-rank adapter:  y = x W^T + b + scale (x A^T) B^T.   (Hu et al., 2021, arXiv:2106.09685)
 
-Method   One kernel:  out = scale (c d) + a b + bias,  where a b and the bias may be left out.  Each program owns one tile of the result,
-         walks along the inner dimension of c d, the rank, then along that of a b, and keeps the sum in registers.  With  u = x A^T  and
-         v = g B,  the results  y = scale (u B^T) + x W^T + b  and  dx = scale (v A) + g W  are one launch each; u, v,
+Method   One kernel:  out = scale (c d) + a b + bias,  where a b and the bias may be left out.  Each program owns one tile of the result
+         and, as in matmul.py, walks along the inner dimension: of c d, the rank, then of a b.  The sum stays in registers.  With
+         u = x A^T  and  v = g B,  the results  y = scale (u B^T) + x W^T + b  and  dx = scale (v A) + g W  are one launch each; u, v,
          dA = scale (v^T x)  and  dB = scale (g^T u)  are launches without a b.  u is computed again in backward, not stored.
 Bytes    Each result once, without an intermediate of its size; each operand once if L2 holds it, at worst once per tile of the other side.
          So forward reads x twice, once of it for u; backward reads g three times, and x twice.
 Numbers  float32, bfloat16, float16; sums in float32, u and v rounded.  float32 is multiplied in IEEE float32, not TF32.
 Limits   No split of the inner dimension: u, v, dA and dB, one side of which is the rank, leave most of a GPU idle where the other is short.
-         Each size is below 2^31.  Differentiable once.  Deterministic: no atomics, and tiles that depend on the sizes alone.
+         Each size is below 2^31 - 128.  Differentiable once.  Deterministic: no atomics, and tiles that depend on the sizes alone.
 """
+
+import math
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-
-
-@triton.jit
-def _add_product(total, a_ptr, b_ptr, rows, columns, m, n, k, a_stride_m, a_stride_k, b_stride_k, b_stride_n, BLOCK_K: tl.constexpr):
-    """total + the tile of a b at rows and columns."""
-    rows_64 = rows.to(tl.int64)[:, None]
-    columns_64 = columns.to(tl.int64)[None, :]
-    for start in range(0, k, BLOCK_K):
-        inner = start + tl.arange(0, BLOCK_K)
-        inner_64 = inner.to(tl.int64)
-        a_mask = (rows[:, None] < m) & (inner[None, :] < k)
-        b_mask = (inner[:, None] < k) & (columns[None, :] < n)
-        a = tl.load(a_ptr + rows_64 * a_stride_m + inner_64[None, :] * a_stride_k, mask=a_mask, other=0.0)
-        b = tl.load(b_ptr + inner_64[:, None] * b_stride_k + columns_64 * b_stride_n, mask=b_mask, other=0.0)
-        total = tl.dot(a, b, total, input_precision="ieee")
-    return total
+from .matmul import add_product, check_operands, tile, tile_of
 
 
 @triton.jit
@@ -64,39 +50,17 @@ def _product_kernel(
     GROUP_M: tl.constexpr,
 ):
     """out[m, n] = scale c[m, rank] d[rank, n] + a[m, k] b[k, n] + bias[n].  Grid: one program per tile; out is contiguous."""
-    pid = tl.program_id(0)
-    tiles_m = tl.cdiv(m, BLOCK_M)
-    tiles_n = tl.cdiv(n, BLOCK_N)
-    group = pid // (GROUP_M * tiles_n)  # programs that share rows run next to each other, so that the operands stay in L2
-    group_m = min(tiles_m - group * GROUP_M, GROUP_M)
-    in_group = pid % (GROUP_M * tiles_n)
-    rows = (group * GROUP_M + in_group % group_m) * BLOCK_M + tl.arange(0, BLOCK_M)
-    columns = (in_group // group_m) * BLOCK_N + tl.arange(0, BLOCK_N)
-
+    rows, columns = tile_of(tl.program_id(0), m, n, BLOCK_M, BLOCK_N, GROUP_M)
     total = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
-    total = _add_product(total, c_ptr, d_ptr, rows, columns, m, n, rank, c_stride_m, c_stride_rank, d_stride_rank, d_stride_n, BLOCK_K)
+    total = add_product(total, c_ptr, d_ptr, rows, columns, m, n, rank, c_stride_m, c_stride_rank, d_stride_rank, d_stride_n, BLOCK_K)
     total *= scale
     if HAS_BASE:
-        total = _add_product(total, a_ptr, b_ptr, rows, columns, m, n, k, a_stride_m, a_stride_k, b_stride_k, b_stride_n, BLOCK_K)
+        total = add_product(total, a_ptr, b_ptr, rows, columns, m, n, k, a_stride_m, a_stride_k, b_stride_k, b_stride_n, BLOCK_K)
     if HAS_BIAS:
         total += tl.load(bias_ptr + columns, mask=columns < n, other=0.0).to(tl.float32)[None, :]
     offset = rows.to(tl.int64)[:, None] * n + columns.to(tl.int64)[None, :]
     mask = (rows[:, None] < m) & (columns[None, :] < n)
     tl.store(out_ptr + offset, total.to(out_ptr.dtype.element_ty), mask=mask)
-
-
-def _tile(m: int, n: int, dtype: torch.dtype) -> dict[str, int]:
-    """Block sizes and warps: large tiles for tensor cores, once there are enough of them to fill a GPU of 100 to 150 processors."""
-    large = dtype != torch.float32 and m * n >= 128 * 128 * 128
-    most = 128 if large else 64
-    return {
-        "BLOCK_M": min(most, max(16, triton.next_power_of_2(m))),
-        "BLOCK_N": min(most, max(16, triton.next_power_of_2(n))),
-        "BLOCK_K": 16 if dtype == torch.float32 else 64,  # short float32 sums round less
-        "GROUP_M": 8,
-        "num_warps": 8 if large else 4,
-        "num_stages": 3,
-    }
 
 
 def _product(
@@ -106,13 +70,13 @@ def _product(
     (m, rank), n = c.shape, d.shape[1]
     out = c.new_empty(m, n)
     if out.numel():
-        tile = _tile(m, n, c.dtype)
-        grid = (triton.cdiv(m, tile["BLOCK_M"]) * triton.cdiv(n, tile["BLOCK_N"]),)
+        blocks = tile(m, n, c.dtype)
+        grid = (triton.cdiv(m, blocks["BLOCK_M"]) * triton.cdiv(n, blocks["BLOCK_N"]),)
         bias = None if bias is None else bias.contiguous()
         k, strides = (0, (0, 0, 0, 0)) if a is None else (a.shape[1], (*a.stride(), *b.stride()))
         flags = {"HAS_BASE": a is not None, "HAS_BIAS": bias is not None}
         with torch.cuda.device_of(c):
-            _product_kernel[grid](c, d, a, b, bias, out, scale, m, n, rank, k, *c.stride(), *d.stride(), *strides, **flags, **tile)
+            _product_kernel[grid](c, d, a, b, bias, out, scale, m, n, rank, k, *c.stride(), *d.stride(), *strides, **flags, **blocks)
     return out
 
 
@@ -182,7 +146,7 @@ def lora_linear(input: Tensor, weight: Tensor, bias: Tensor | None, lora_a: Tens
     Raises ValueError where shapes, dtypes or devices do not fit, or the tensors are not on a GPU (under TRITON_INTERPRET=1: anywhere).
     """
     _check(input, weight, bias, lora_a, lora_b)
-    rows = input.reshape(-1, input.shape[-1])
+    rows = input.reshape(math.prod(input.shape[:-1]), input.shape[-1])
     return _lora_linear(rows, weight, bias, lora_a, lora_b, scale).view(*input.shape[:-1], weight.shape[0])
 
 
@@ -195,9 +159,4 @@ def _check(input: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Ten
             f"lora_linear: shapes are {[tuple(tensor.shape) for tensor in tensors]}; "
             "give input (..., in), weight (out, in), bias (out,) or None, lora_a (rank, in), lora_b (out, rank)"
         )
-    if input.dtype not in DTYPES or any(tensor.dtype != input.dtype for tensor in tensors):
-        raise ValueError(f"lora_linear: dtypes are {[tensor.dtype for tensor in tensors]}; give one of float32, bfloat16, float16 to all")
-    if any(tensor.device != input.device for tensor in tensors):
-        raise ValueError(f"lora_linear: devices are {[str(tensor.device) for tensor in tensors]}; move all to one")
-    if not input.is_cuda and isinstance(_product_kernel, triton.JITFunction):
-        raise ValueError(f"lora_linear: input is on {input.device}; move it to a GPU, or set TRITON_INTERPRET=1 before importing triton")
+    check_operands("lora_linear", tensors)

@@ -101,9 +101,12 @@ def _(inputs: Tensor, weight: Tensor, h: Tensor, c: Tensor, back: bool) -> tuple
 
 @torch.library.custom_op(f"{OPS}::lstm_backward", mutates_args=())
 def _lstm_backward(
-    grad_y: Tensor, grad_c: Tensor, weight: Tensor, c: Tensor, gates: Tensor, cells: Tensor, back: bool
+    grad_y: Tensor, grad_c: Tensor, weight: Tensor, c: Tensor, y: Tensor, gates: Tensor, cells: Tensor, back: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """d of all steps (tokens, batch, 4 hidden), and dh and dc of the first h and c."""
+    """d of all steps (tokens, batch, 4 hidden), and dh and dc of the first h and c.
+
+    y is not read: it depends on all that is learnt, so that autograd refuses a second derivative here.
+    """
     tokens, hidden = len(gates), c.shape[1]
     grad_y, first_c, from_next = grad_y.contiguous(), c.float().contiguous(), torch.zeros_like(grad_y[0])
     d, grad_c = torch.empty_like(gates), grad_c.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
@@ -120,7 +123,9 @@ def _lstm_backward(
 
 
 @_lstm_backward.register_fake
-def _(grad_y: Tensor, grad_c: Tensor, weight: Tensor, c: Tensor, gates: Tensor, cells: Tensor, back: bool) -> tuple[Tensor, Tensor, Tensor]:
+def _(
+    grad_y: Tensor, grad_c: Tensor, weight: Tensor, c: Tensor, y: Tensor, gates: Tensor, cells: Tensor, back: bool
+) -> tuple[Tensor, Tensor, Tensor]:
     return gates.new_empty(gates.shape), c.new_empty(c.shape), c.new_empty(c.shape)
 
 
@@ -133,7 +138,7 @@ def _keep_steps(ctx, inputs, output) -> None:
 
 def _backward(ctx, grad_y: Tensor, grad_c: Tensor, *_: None) -> tuple[Tensor | None, ...]:
     weight, h, c, y, gates, cells = ctx.saved_tensors
-    d, grad_h, grad_c = _lstm_backward(grad_y, grad_c, weight, c, gates, cells, ctx.back)
+    d, grad_h, grad_c = _lstm_backward(grad_y, grad_c, weight, c, y, gates, cells, ctx.back)
     h_before = torch.cat((y[1:], h[None])) if ctx.back else torch.cat((h[None], y[:-1]))
     return d, d.flatten(0, 1).T @ h_before.flatten(0, 1), grad_h, grad_c, None
 

@@ -5,7 +5,7 @@ Method   Forward keeps, in 8 bits, which position of each window won, or none wh
          and nothing collides.
 Bytes    Forward reads x and writes y and one byte per window; backward reads g and the bytes and writes dx.
 Numbers  float32, bfloat16, float16.  Among equals the first wins, NaN wins over all and passes the ReLU, as in torch.
-Limits   Stride = window, square, 2 to 15 wide; no padding.  Planes of fewer than 2^31 positions.  A non-contiguous input is copied.
+Limits   Stride = window, square, 2 to 15 wide; no padding.  Planes of fewer than 2^31 - 1024 positions.  A non-contiguous input is copied.
          Differentiable once.  Deterministic.
 """
 
@@ -20,11 +20,12 @@ MOST = 15  # 15 x 15 positions and "none" fit in 8 bits
 
 @triton.jit
 def _forward_kernel(x_ptr, y_ptr, winner_ptr, height, width, WINDOW: tl.constexpr, RELU: tl.constexpr, BLOCK: tl.constexpr):
-    """Grid: (planes, blocks of windows in a plane)."""
-    plane = tl.program_id(0).to(tl.int64)
+    """Grid: one program per BLOCK windows of a plane."""
     out_width = width // WINDOW
     windows = height // WINDOW * out_width
-    window = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    blocks = tl.cdiv(windows, BLOCK)
+    plane = (tl.program_id(0) // blocks).to(tl.int64)
+    window = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
     mask = window < windows
     corner = plane * height * width + window // out_width * WINDOW * width + window % out_width * WINDOW
     best = tl.load(x_ptr + corner, mask=mask, other=0.0)
@@ -43,11 +44,12 @@ def _forward_kernel(x_ptr, y_ptr, winner_ptr, height, width, WINDOW: tl.constexp
 
 @triton.jit
 def _backward_kernel(grad_ptr, winner_ptr, grad_x_ptr, height, width, WINDOW: tl.constexpr, BLOCK: tl.constexpr):
-    """Grid: (planes, blocks of input positions in a plane)."""
-    plane = tl.program_id(0).to(tl.int64)
+    """Grid: one program per BLOCK input positions of a plane."""
+    blocks = tl.cdiv(height * width, BLOCK)
+    plane = (tl.program_id(0) // blocks).to(tl.int64)
     out_height = height // WINDOW
     out_width = width // WINDOW
-    position = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    position = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
     row = position // width
     column = position % width
     in_window = (row // WINDOW < out_height) & (column // WINDOW < out_width)  # the last rows and columns may be in none
@@ -74,7 +76,7 @@ def _max_pool2d(x: Tensor, window: int, relu: bool) -> tuple[Tensor, Tensor]:
     block = _block(y.shape[2] * y.shape[3])
     if y.numel():
         with torch.cuda.device_of(x):
-            grid = (x.shape[0] * x.shape[1], triton.cdiv(y.shape[2] * y.shape[3], block))
+            grid = (x.shape[0] * x.shape[1] * triton.cdiv(y.shape[2] * y.shape[3], block),)
             _forward_kernel[grid](x, y, winner, height, width, WINDOW=window, RELU=relu, BLOCK=block, num_warps=4)
     return y, winner
 
@@ -93,7 +95,7 @@ def _max_pool2d_backward(grad: Tensor, winner: Tensor, window: int, height: int,
     block = _block(height * width)
     if grad_x.numel():
         with torch.cuda.device_of(grad):
-            grid = (grad.shape[0] * grad.shape[1], triton.cdiv(height * width, block))
+            grid = (grad.shape[0] * grad.shape[1] * triton.cdiv(height * width, block),)
             _backward_kernel[grid](grad, winner, grad_x, height, width, WINDOW=window, BLOCK=block, num_warps=4)
     return grad_x
 

@@ -1,11 +1,17 @@
-"""RMSNorm over the last axes:  y = x r w  with  r = 1 / sqrt(mean(x^2) + eps), one r per row.   (Zhang & Sennrich, 2019, arXiv:1910.07467)
+"""RMSNorm over the last axes, alone or after a residual addition:  y = h r w  with  r = 1 / sqrt(mean(h^2) + eps), one r per row,
 
-Method   A program holds whole rows in registers, several at a time where rows are short, so that x is read once.
-         Backward:  dx = r (g w - x_hat mean(g w x_hat)),  dw = sum of g x_hat over the rows, with x_hat = r x.  Each of at most PROGRAMS
-         programs walks over its share of the rows and adds up its own dw; torch adds the shares.  No atomics: deterministic.
-Bytes    Forward reads x and w and writes y and r.  Backward reads x, g, r and w and writes dx, and dw by way of at most PROGRAMS rows.
+and h = x, or h = x + residual, which is then a result too.   (Zhang & Sennrich, 2019, arXiv:1910.07467)
+
+Method   A program holds whole rows in registers, several at a time where rows are short, so that x is read once.  A sum h goes straight
+         from the addition into the norm, rounded first as the h that is written.
+         Backward, from the gradients g of y and e of h:  dx = dresidual = e + r (g w - h_hat mean(g w h_hat)),  dw = sum of g h_hat over
+         the rows, with h_hat = r h.  Each of at most PROGRAMS programs walks over its share of the rows and adds up its own dw;
+         torch adds the shares.  No atomics: deterministic.
+Bytes    Forward reads x and w and writes y and r; with a residual it reads that and writes h as well: two passes less than an addition
+         and a norm, which writes h and reads it again.  Backward reads h, g, r and w, and e where there is one, and writes dx, which is
+         dresidual too, and dw by way of at most PROGRAMS rows.
 Numbers  float32, bfloat16, float16; computed in float32.
-Limits   Rows of at most 16384 numbers, and fewer than 2^31 rows.  Differentiable once.
+Limits   Rows of at most 16384 numbers, and fewer than 2^31 - 2048 rows.  Differentiable once.
 """
 
 import math
@@ -24,25 +30,33 @@ PROGRAMS = 256  # about two for each processor of a large GPU
 @triton.jit
 def _forward_kernel(
     x_ptr,
+    residual_ptr,
     weight_ptr,
     y_ptr,
+    h_ptr,
     rstd_ptr,
     rows,
     width,
     eps,
+    HAS_RESIDUAL: tl.constexpr,
     HAS_WEIGHT: tl.constexpr,
     BLOCK_ROWS: tl.constexpr,
     BLOCK_WIDTH: tl.constexpr,
 ):
-    """Grid: one program per BLOCK_ROWS rows."""
+    """Grid: one program per BLOCK_ROWS rows.  Without a residual, h is x and is not written."""
     row = tl.program_id(0) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
     column = tl.arange(0, BLOCK_WIDTH)
     mask = (row[:, None] < rows) & (column[None, :] < width)
     offset = row.to(tl.int64)[:, None] * width + column[None, :]
-    x = tl.load(x_ptr + offset, mask=mask, other=0.0).to(tl.float32)
-    rstd = tl.rsqrt(tl.sum(x * x, axis=1) / width + eps)
+    h = tl.load(x_ptr + offset, mask=mask, other=0.0).to(tl.float32)
+    if HAS_RESIDUAL:
+        h += tl.load(residual_ptr + offset, mask=mask, other=0.0).to(tl.float32)
+        h = h.to(h_ptr.dtype.element_ty)
+        tl.store(h_ptr + offset, h, mask=mask)
+        h = h.to(tl.float32)
+    rstd = tl.rsqrt(tl.sum(h * h, axis=1) / width + eps)
     tl.store(rstd_ptr + row, rstd, mask=row < rows)
-    y = x * rstd[:, None]
+    y = h * rstd[:, None]
     if HAS_WEIGHT:
         y *= tl.load(weight_ptr + column, mask=column < width, other=0.0).to(tl.float32)[None, :]
     tl.store(y_ptr + offset, y.to(y_ptr.dtype.element_ty), mask=mask)
@@ -51,7 +65,8 @@ def _forward_kernel(
 @triton.jit
 def _backward_kernel(
     grad_ptr,
-    x_ptr,
+    grad_h_ptr,
+    h_ptr,
     weight_ptr,
     rstd_ptr,
     grad_x_ptr,
@@ -59,6 +74,7 @@ def _backward_kernel(
     rows,
     width,
     rows_per_program,
+    HAS_GRAD_H: tl.constexpr,
     HAS_WEIGHT: tl.constexpr,
     BLOCK_ROWS: tl.constexpr,
     BLOCK_WIDTH: tl.constexpr,
@@ -76,13 +92,15 @@ def _backward_kernel(
         mask = (row[:, None] < end) & (column[None, :] < width)
         offset = row.to(tl.int64)[:, None] * width + column[None, :]
         rstd = tl.load(rstd_ptr + row, mask=row < end, other=0.0)[:, None]
-        x_hat = tl.load(x_ptr + offset, mask=mask, other=0.0).to(tl.float32) * rstd
+        h_hat = tl.load(h_ptr + offset, mask=mask, other=0.0).to(tl.float32) * rstd
         grad = tl.load(grad_ptr + offset, mask=mask, other=0.0).to(tl.float32)
         if HAS_WEIGHT:
-            grad_weight += tl.sum(grad * x_hat, axis=0)
+            grad_weight += tl.sum(grad * h_hat, axis=0)
             grad *= weight[None, :]
-        mean = tl.sum(grad * x_hat, axis=1) / width
-        grad_x = (grad - x_hat * mean[:, None]) * rstd
+        mean = tl.sum(grad * h_hat, axis=1) / width
+        grad_x = (grad - h_hat * mean[:, None]) * rstd
+        if HAS_GRAD_H:
+            grad_x += tl.load(grad_h_ptr + offset, mask=mask, other=0.0).to(tl.float32)
         tl.store(grad_x_ptr + offset, grad_x.to(grad_x_ptr.dtype.element_ty), mask=mask)
     if HAS_WEIGHT:
         tl.store(partial_ptr + program.to(tl.int64) * width + column, grad_weight, mask=column < width)
@@ -103,91 +121,113 @@ OPS = (__package__ or __name__).replace(".", "_")  # by package, so that two cop
 
 
 @torch.library.custom_op(f"{OPS}::rms_norm", mutates_args=())
-def _rms_norm(x: Tensor, weight: Tensor | None, eps: float) -> tuple[Tensor, Tensor]:
-    """(rows, width) -> y and the float32 r of each row."""
+def _rms_norm(x: Tensor, residual: Tensor | None, weight: Tensor | None, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """x and residual (rows, width) -> y, h, which has no elements without a residual, and the float32 r of each row."""
     rows, width = x.shape
     x = x.contiguous()
-    weight = None if weight is None else weight.contiguous()
-    y, rstd = torch.empty_like(x), x.new_empty(rows, dtype=torch.float32)
+    residual, weight = (None if tensor is None else tensor.contiguous() for tensor in (residual, weight))
+    y, h, rstd = torch.empty_like(x), x.new_empty(0 if residual is None else rows, width), x.new_empty(rows, dtype=torch.float32)
     if x.numel():
         tile = _tile(width)
+        flags = {"HAS_RESIDUAL": residual is not None, "HAS_WEIGHT": weight is not None}
         with torch.cuda.device_of(x):
             grid = (triton.cdiv(rows, tile["BLOCK_ROWS"]),)
-            _forward_kernel[grid](x, weight, y, rstd, rows, width, eps, HAS_WEIGHT=weight is not None, **tile)
-    return y, rstd
+            _forward_kernel[grid](x, residual, weight, y, h, rstd, rows, width, eps, **flags, **tile)
+    return y, h, rstd
 
 
 @_rms_norm.register_fake
-def _(x: Tensor, weight: Tensor | None, eps: float) -> tuple[Tensor, Tensor]:
-    return x.new_empty(x.shape), x.new_empty(x.shape[0], dtype=torch.float32)
+def _(x: Tensor, residual: Tensor | None, weight: Tensor | None, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    rows, width = x.shape
+    return x.new_empty(rows, width), x.new_empty(0 if residual is None else rows, width), x.new_empty(rows, dtype=torch.float32)
 
 
 @torch.library.custom_op(f"{OPS}::rms_norm_backward", mutates_args=())
-def _rms_norm_backward(grad: Tensor, x: Tensor, weight: Tensor | None, rstd: Tensor) -> tuple[Tensor, Tensor]:
-    """dx (rows, width) and dw (width,); without a weight, dw has no elements."""
-    rows, width = x.shape
-    grad, x = grad.contiguous(), x.contiguous()
-    weight = None if weight is None else weight.contiguous()
+def _rms_norm_backward(grad: Tensor, grad_h: Tensor | None, h: Tensor, weight: Tensor | None, rstd: Tensor) -> tuple[Tensor, Tensor]:
+    """dx (rows, width), which is dresidual too, and dw (width,); without a weight, dw has no elements."""
+    rows, width = h.shape
+    grad, h = grad.contiguous(), h.contiguous()
+    grad_h, weight = (None if tensor is None else tensor.contiguous() for tensor in (grad_h, weight))
     tile = _tile(width)
     rows_per_program = triton.cdiv(triton.cdiv(rows, tile["BLOCK_ROWS"]), PROGRAMS) * tile["BLOCK_ROWS"]
     programs = triton.cdiv(rows, max(1, rows_per_program))
-    grad_x = torch.empty_like(x)
-    partial = x.new_empty(programs, 0 if weight is None else width, dtype=torch.float32)
-    if x.numel():
-        with torch.cuda.device_of(x):
-            _backward_kernel[(programs,)](
-                grad, x, weight, rstd, grad_x, partial, rows, width, rows_per_program, HAS_WEIGHT=weight is not None, **tile
-            )
-    return grad_x, partial.sum(0).to(x.dtype)
+    grad_x = torch.empty_like(h)
+    partial = h.new_empty(programs, 0 if weight is None else width, dtype=torch.float32)
+    if h.numel():
+        flags = {"HAS_GRAD_H": grad_h is not None, "HAS_WEIGHT": weight is not None}
+        with torch.cuda.device_of(h):
+            _backward_kernel[(programs,)](grad, grad_h, h, weight, rstd, grad_x, partial, rows, width, rows_per_program, **flags, **tile)
+    return grad_x, partial.sum(0).to(h.dtype)
 
 
 @_rms_norm_backward.register_fake
-def _(grad: Tensor, x: Tensor, weight: Tensor | None, rstd: Tensor) -> tuple[Tensor, Tensor]:
-    return x.new_empty(x.shape), x.new_empty(0 if weight is None else x.shape[1])
+def _(grad: Tensor, grad_h: Tensor | None, h: Tensor, weight: Tensor | None, rstd: Tensor) -> tuple[Tensor, Tensor]:
+    return h.new_empty(h.shape), h.new_empty(0 if weight is None else h.shape[1])
 
 
-def _keep_inputs(ctx, inputs, output) -> None:
-    x, weight, _ = inputs
-    ctx.save_for_backward(x, weight, output[1])
-    ctx.mark_non_differentiable(output[1])
+def _keep_sum(ctx, inputs, output) -> None:
+    (x, residual, weight, _), (_, h, rstd) = inputs, output
+    ctx.has_residual = residual is not None
+    ctx.save_for_backward(h if ctx.has_residual else x, weight, rstd)
+    ctx.mark_non_differentiable(*(output[2:] if ctx.has_residual else output[1:]))
     ctx.set_materialize_grads(False)
 
 
-def _backward(ctx, grad: Tensor, _: None) -> tuple[Tensor | None, ...]:
-    x, weight, rstd = ctx.saved_tensors
-    grad_x, grad_weight = _rms_norm_backward(grad, x, weight, rstd)
-    return grad_x, None if weight is None else grad_weight, None
+def _backward(ctx, grad: Tensor | None, grad_h: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
+    if grad is None:
+        return grad_h, grad_h, None, None
+    h, weight, rstd = ctx.saved_tensors
+    grad_x, grad_weight = _rms_norm_backward(grad, grad_h, h, weight, rstd)
+    return grad_x, grad_x if ctx.has_residual else None, None if weight is None else grad_weight, None
 
 
-_rms_norm.register_autograd(_backward, setup_context=_keep_inputs)
+_rms_norm.register_autograd(_backward, setup_context=_keep_sum)
 
 
 def rms_norm(input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None) -> Tensor:
     """torch.nn.functional.rms_norm:  y = input / sqrt(mean(input^2) + eps) * weight over the last dimensions, those of normalized_shape.
 
-    weight has normalized_shape, or is None; eps None is float32's epsilon, the type computed in.  A non-contiguous input is copied.
+    Here and below: weight has normalized_shape, or is None; eps None is float32's epsilon, the type computed in.  Non-contiguous inputs
+    are copied.
     Raises ValueError where shapes, dtypes or devices do not fit, or the tensors are not on a GPU (under TRITON_INTERPRET=1: anywhere).
     """
-    shape = tuple(normalized_shape)
-    _check(input, shape, weight)
-    width = math.prod(shape)
-    rows = input.reshape(input.numel() // width, width)
-    flat = None if weight is None else weight.reshape(width)
-    y, _ = _rms_norm(rows, flat, torch.finfo(torch.float32).eps if eps is None else eps)
+    y, _ = _normalise("rms_norm", input, None, tuple(normalized_shape), weight, eps)
     return y.view(input.shape)
 
 
-def _check(input: Tensor, shape: tuple[int, ...], weight: Tensor | None) -> None:
+def add_rms_norm(
+    input: Tensor, residual: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None
+) -> tuple[Tensor, Tensor]:
+    """h = input + residual, both of one shape, and y = rms_norm(h, normalized_shape, weight, eps); returns (y, h)."""
+    y, h = _normalise("add_rms_norm", input, residual, tuple(normalized_shape), weight, eps)
+    return y.view(input.shape), h.view(input.shape)
+
+
+def _normalise(
+    name: str, input: Tensor, residual: Tensor | None, shape: tuple[int, ...], weight: Tensor | None, eps: float | None
+) -> tuple[Tensor, Tensor]:
+    _check(name, input, residual, shape, weight)
+    width = math.prod(shape)
+    x, sum_with = (None if tensor is None else tensor.reshape(input.numel() // width, width) for tensor in (input, residual))
+    flat = None if weight is None else weight.reshape(width)
+    y, h, _ = _rms_norm(x, sum_with, flat, torch.finfo(torch.float32).eps if eps is None else eps)
+    return y, h
+
+
+def _check(name: str, input: Tensor, residual: Tensor | None, shape: tuple[int, ...], weight: Tensor | None) -> None:
+    if residual is not None and residual.shape != input.shape:
+        raise ValueError(f"{name}: input is {tuple(input.shape)}, residual {tuple(residual.shape)}; give both one shape")
     if not shape or input.shape[-len(shape) :] != shape:
-        raise ValueError(f"rms_norm: input {tuple(input.shape)} must end in normalized_shape {shape}")
+        raise ValueError(f"{name}: input {tuple(input.shape)} must end in normalized_shape {shape}")
     if not 0 < math.prod(shape) <= LONGEST_ROW:
-        raise ValueError(f"rms_norm: normalized_shape {shape} has {math.prod(shape)} numbers; this kernel takes 1 to {LONGEST_ROW}")
+        raise ValueError(f"{name}: normalized_shape {shape} has {math.prod(shape)} numbers; this kernel takes 1 to {LONGEST_ROW}")
     if weight is not None and weight.shape != shape:
-        raise ValueError(f"rms_norm: weight is {tuple(weight.shape)}; normalized_shape is {shape}")
-    if input.dtype not in DTYPES or (weight is not None and weight.dtype != input.dtype):
-        given = [input.dtype] if weight is None else [input.dtype, weight.dtype]
-        raise ValueError(f"rms_norm: dtypes are {given}; give one of float32, bfloat16, float16 to all")
-    if weight is not None and weight.device != input.device:
-        raise ValueError(f"rms_norm: input is on {input.device}, weight on {weight.device}; move both to one")
+        raise ValueError(f"{name}: weight is {tuple(weight.shape)}; normalized_shape is {shape}")
+    tensors = [tensor for tensor in (input, residual, weight) if tensor is not None]
+    dtypes, devices = [tensor.dtype for tensor in tensors], [str(tensor.device) for tensor in tensors]
+    if input.dtype not in DTYPES or len(set(dtypes)) > 1:
+        raise ValueError(f"{name}: dtypes are {dtypes}; give one of float32, bfloat16, float16 to all")
+    if len(set(devices)) > 1:
+        raise ValueError(f"{name}: devices are {devices}; move all to one")
     if not input.is_cuda and isinstance(_forward_kernel, triton.JITFunction):
-        raise ValueError(f"rms_norm: input is on {input.device}; move it to a GPU, or set TRITON_INTERPRET=1 before importing triton")
+        raise ValueError(f"{name}: input is on {input.device}; move it to a GPU, or set TRITON_INTERPRET=1 before importing triton")

@@ -3,8 +3,8 @@
 Method   A program turns a few rows of the last axis; row r stands at position r mod tokens.  Backward is the same kernel with -sin.
 Bytes    Reads x and writes y; the tables of cos and sin are read once per head, from L2.  Saves the tables alone.
 Numbers  float32, bfloat16, float16; computed in float32.
-Limits   Rows of at most 2048 numbers, fewer than 2^31 rows.  A non-contiguous input is copied.  Differentiable any number of times, in x.
-         Deterministic.
+Limits   Rows of at most 2048 numbers, fewer than 2^31 - 1024 rows.  A non-contiguous input is copied.
+         Differentiable any number of times, in x.  Deterministic.
 """
 
 import torch

@@ -1,6 +1,7 @@
 """Adaptive average pooling, to out x out whatever the size of x:  y_ij = mean of x over the rows of window i and the columns of window j.
 
-Window i of H rows is  i H // out  up to  ceil((i + 1) H / out): they overlap by a row where out does not divide H.
+Window i of H rows is  i H // out  up to  ceil((i + 1) H / out): windows i and i + 1 share a row where out does not divide (i + 1) H;
+with out above H, rows are in several windows.
 (torch.nn.AdaptiveAvgPool2d)   At out 1 it is the mean over the plane before the last linear layer of a residual network (He et al., 2016,
 arXiv:1512.03385); the default is that of ResNet-18.
 """
@@ -21,7 +22,7 @@ class AdaptiveAvgPool2dFunction(torch.autograd.Function):
 
     Saves the height and width of x and nothing else.  Half types are computed in float32.
     The product is dense, out^2 multiplications to each number of dL/dx: right for the small out that this layer is used with.
-    At batch 1 the making of P and Q, some tens of microseconds, shows.
+    At batch 1 making P and Q, some tens of microseconds, shows.
     """
 
     @staticmethod
@@ -42,6 +43,8 @@ class FunctionAdaptiveAvgPool2d(nn.AdaptiveAvgPool2d):
     """nn.AdaptiveAvgPool2d with the hand-derived backward of AdaptiveAvgPool2dFunction."""
 
     def forward(self, input: Tensor) -> Tensor:
+        if input.dim() != 4:
+            raise ValueError(f"FunctionAdaptiveAvgPool2d: input is {tuple(input.shape)}; give (batch, channels, height, width)")
         return AdaptiveAvgPool2dFunction.apply(input, self.output_size)
 
 
@@ -51,7 +54,9 @@ class TritonAdaptiveAvgPool2d(nn.AdaptiveAvgPool2d):
     def forward(self, input: Tensor) -> Tensor:
         from ..kernels.avgpool2d import adaptive_avg_pool2d  # here, so that this file can be read where Triton is not installed
 
-        return adaptive_avg_pool2d(input, self.output_size)
+        out = self.output_size if isinstance(self.output_size, tuple) else (self.output_size, self.output_size)
+        sizes = tuple(size if wanted is None else wanted for size, wanted in zip(input.shape[-2:], out, strict=True))
+        return adaptive_avg_pool2d(input, sizes)
 
 
 adaptive_avgpool2d = Layer(
@@ -69,6 +74,7 @@ adaptive_avgpool2d = Layer(
         {"batch": 2, "channels": 3, "height": 7, "width": 5, "out": 3},  # windows that overlap
         {"batch": 2, "channels": 18, "height": 6, "width": 11, "out": 1},  # several blocks of windows
         {"batch": 1, "channels": 2, "height": 37, "width": 41, "out": 6},
+        {"batch": 2, "channels": 2, "height": 3, "width": 2, "out": 5},  # more windows than rows and columns
     ),
     on_request=True,
 )

@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from ..bench import GPU, Layer, Variant, randn
+from ._autograd import once_differentiable
+from .rmsnorm import check_shape
 
 
 class AddRMSNorm(nn.RMSNorm):
@@ -74,14 +75,15 @@ class FunctionAddRMSNorm(AddRMSNorm):
     def forward(self, x: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
         if x.shape != residual.shape:
             raise ValueError(f"FunctionAddRMSNorm: x is {tuple(x.shape)}, residual {tuple(residual.shape)}; give both one shape")
+        check_shape(self, x)
         return AddRMSNormFunction.apply(x, residual, self.normalized_shape, self.weight, self.eps)
 
 
 class TritonAddRMSNorm(AddRMSNorm):
-    """AddRMSNorm with the Triton kernels of kernels/add_rmsnorm.py."""
+    """AddRMSNorm with the Triton kernels of kernels/rmsnorm.py."""
 
     def forward(self, x: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
-        from ..kernels.add_rmsnorm import add_rms_norm  # here, so that this file can be read where Triton is not installed
+        from ..kernels.rmsnorm import add_rms_norm  # here, so that this file can be read where Triton is not installed
 
         return add_rms_norm(x, residual, self.normalized_shape, self.weight, self.eps)
 

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from ..bench import GPU, Layer, Variant, randn
+from ._autograd import once_differentiable
 
 KEYS = 128  # keys to a block
 
@@ -42,7 +42,7 @@ class AttentionFunction(torch.autograd.Function):
 
     Saves q, k, v, y and l, as torch's flash kernels do; softmax written out would save p, which is tokens x tokens a head.
     Half types are computed in float32.  On a CPU a block of scores goes through memory once per operation, where stock's kernel keeps it
-    in the cache: up to half as long again.
+    in the cache, so the function variant takes up to half as long again.
     """
 
     @staticmethod
@@ -59,7 +59,7 @@ class AttentionFunction(torch.autograd.Function):
             total[:, seeing].mul_(shrink).add_(power.sum(2, keepdim=True))
             y[:, seeing].mul_(shrink).baddbmm_(power, values[:, block])
             highest[:, seeing] = higher
-        y = _heads(y.div_(total), q)
+        y = _heads(y.div_(total) if keys.shape[1] else y, q, groups)  # 0 where there are no keys, as in stock
         ctx.save_for_backward(q, k, v, y, highest.add_(total.log_()))
         return y
 
@@ -78,10 +78,12 @@ class AttentionFunction(torch.autograd.Function):
                 torch.bmm(power.mT, grad_y[:, seeing], out=grad_v[:, block])
             if wants_q or wants_k:
                 grad_score = (grad_y[:, seeing] @ values[:, block].mT).sub_(delta[:, seeing]).mul_(power)
+            if wants_q:
                 grad_q[:, seeing].baddbmm_(grad_score, keys[:, block])
+            if wants_k:
                 torch.bmm(grad_score.mT, queries[:, seeing], out=grad_k[:, block])
         return (
-            _heads(grad_q.mul_(scale), q) if wants_q else None,
+            _heads(grad_q.mul_(scale), q, groups) if wants_q else None,
             _heads(grad_k, k) if wants_k else None,
             _heads(grad_v, v) if wants_v else None,
             None,
@@ -98,10 +100,9 @@ def _rows(x: Tensor, groups: int = 1) -> Tensor:
     return grouped.reshape(batch * heads // groups, tokens * groups, width).to(torch.promote_types(x.dtype, torch.float32))
 
 
-def _heads(rows: Tensor, like: Tensor) -> Tensor:
+def _heads(rows: Tensor, like: Tensor, groups: int = 1) -> Tensor:
     """The way back from _rows, in the shape and dtype of `like`."""
     batch, heads, tokens, width = like.shape
-    groups = rows.shape[1] // max(1, tokens)
     return rows.view(batch, heads // groups, tokens, groups, width).transpose(2, 3).reshape(like.shape).to(like.dtype)
 
 
@@ -122,9 +123,15 @@ def _score(queries: Tensor, keys: Tensor, groups: int, causal: bool) -> Tensor:
 
 
 class FunctionAttention(Attention):
-    """Attention with the hand-derived backward of AttentionFunction."""
+    """Attention with the hand-derived backward of AttentionFunction.  Raises ValueError for shapes that do not fit."""
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        fit = q.dim() == 4 and k.shape == v.shape == (len(q), *k.shape[1:3], q.shape[3])
+        if not fit or not k.shape[1] or q.shape[1] % k.shape[1]:
+            raise ValueError(
+                f"FunctionAttention: q is {tuple(q.shape)}, k {tuple(k.shape)}, v {tuple(v.shape)}; give q (batch, heads, tokens, width), "
+                f"k and v (batch, kv_heads, tokens, width), and kv_heads that divide heads"
+            )
         return AttentionFunction.apply(q, k, v, self.causal)
 
 

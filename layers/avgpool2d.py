@@ -31,10 +31,21 @@ class AvgPool2dFunction(torch.autograd.Function):
         return F.pad(spread, (0, columns, 0, rows)) if rows or columns else spread, None
 
 
+def _check(pool: nn.AvgPool2d, input: Tensor) -> None:
+    """Raises ValueError for what the variants leave out."""
+    given = pool.stride, pool.padding, pool.ceil_mode, pool.divisor_override
+    if not isinstance(pool.kernel_size, int) or given != (pool.kernel_size, 0, False, None) or input.dim() != 4:
+        raise ValueError(
+            f"{pool} of {tuple(input.shape)}: this variant takes (batch, channels, height, width), a window of one int, stride = window, "
+            f"and no padding, ceil_mode or divisor_override; use nn.AvgPool2d for others"
+        )
+
+
 class FunctionAvgPool2d(nn.AvgPool2d):
     """nn.AvgPool2d, stride = window, with the hand-derived backward of AvgPool2dFunction."""
 
     def forward(self, input: Tensor) -> Tensor:
+        _check(self, input)
         return AvgPool2dFunction.apply(input, self.kernel_size)
 
 
@@ -44,6 +55,7 @@ class TritonAvgPool2d(nn.AvgPool2d):
     def forward(self, input: Tensor) -> Tensor:
         from ..kernels.avgpool2d import avg_pool2d  # here, so that this file can be read where Triton is not installed
 
+        _check(self, input)
         return avg_pool2d(input, self.kernel_size)
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from ..bench import GPU, Layer, Variant, randn
+from ._autograd import once_differentiable
 
 CACHED = 2**17  # numbers in a block of images on a CPU: a few arrays of that size stay in the caches
 
@@ -25,7 +25,7 @@ class BatchNormFunction(torch.autograd.Function):
     Forward is torch's own kernel, which returns m and r and changes the running statistics.
     Half types are computed in float32; only m and r are kept in the half type on a CPU, as stock keeps them.
     On a CPU, backward goes twice by blocks of images, for the sums and for dL/dx, each time with temporaries that stay in the caches;
-    at one image that takes twice as long as stock's fused kernels, or a little more; at many images no longer.
+    at one image that takes twice as long as stock's fused kernels, or a little more; with many images it takes no longer than stock.
     """
 
     @staticmethod
@@ -61,21 +61,21 @@ class BatchNormFunction(torch.autograd.Function):
         scale = rstd if weight is None else rstd * weight.view(1, -1, 1)
         level, along = _sums(grad, x, mean) if ctx.training or wants_weight or wants_bias else (None, None)
         grad_x = torch.empty_like(grad, memory_format=torch.contiguous_format) if wants_x else None
-        for part in _blocks(grad) if wants_x else ():
+        for part in blocks_of_images(grad) if wants_x else ():
             g = grad[part].to(rstd.dtype).flatten(2)
             if ctx.training:
                 share = rstd.numel() / grad.numel()
                 d = (x[part].flatten(2) - mean).mul_(along * rstd.square() * -share)
                 g = d.add_(g).sub_(level * share)
             torch.mul(g, scale, out=grad_x[part].view(g.shape))
-        grad_weight = (along * rstd).view(-1).to(grad.dtype) if wants_weight else None
-        return grad_x, grad_weight, level.view(-1).to(grad.dtype) if wants_bias else None, None, None, None, None
+        grad_weight = (along * rstd).view(-1) if wants_weight else None  # autograd rounds both to the parameters' own type
+        return grad_x, grad_weight, level.view(-1) if wants_bias else None, None, None, None, None
 
 
 def _sums(grad: Tensor, x: Tensor | None, mean: Tensor) -> tuple[Tensor, Tensor]:
     """The sums of g and, if there is an x, of g (x - m) by channel, shaped as m (1, channels, 1)."""
     level, along = torch.zeros_like(mean), torch.zeros_like(mean)
-    for part in _blocks(grad):
+    for part in blocks_of_images(grad):
         g = grad[part].to(mean.dtype).flatten(2)
         level += g.sum((0, 2), keepdim=True)
         if x is not None:
@@ -87,7 +87,7 @@ def _wide(x: Tensor) -> torch.dtype:
     return torch.promote_types(x.dtype, torch.float32)
 
 
-def _blocks(x: Tensor) -> list[slice]:
+def blocks_of_images(x: Tensor) -> list[slice]:
     """The images of x in blocks; on a GPU in one."""
     step = max(1, CACHED // max(1, x[:1].numel()) if x.device.type == "cpu" else len(x))
     return [slice(start, start + step) for start in range(0, len(x), step)] if x.numel() else []
@@ -102,7 +102,10 @@ def _momentum(norm: nn.BatchNorm2d) -> float:
 
 
 class FunctionBatchNorm(nn.BatchNorm2d):
-    """nn.BatchNorm2d with the hand-derived backward of BatchNormFunction.  Raises ValueError, as stock, for one number to a channel."""
+    """nn.BatchNorm2d with the hand-derived backward of BatchNormFunction.
+
+    Raises ValueError, as stock does, for one number to a channel in training.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         self._check_input_dim(input)

@@ -64,6 +64,8 @@ class FunctionCausalConv1d(CausalConv1d):
     """CausalConv1d with the hand-derived backward of CausalConv1dFunction."""
 
     def forward(self, input: Tensor) -> Tensor:
+        if input.dim() != 3:
+            raise ValueError(f"FunctionCausalConv1d: input is {tuple(input.shape)}; give (batch, channels, tokens)")
         return CausalConv1dFunction.apply(input, self.weight, self.bias)
 
 

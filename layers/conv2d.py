@@ -19,11 +19,11 @@ class Conv2dFunction(torch.autograd.Function):
     """Each x[n, c, i, j] meets W[o, c, r, s] in the one output where S p + r - P = i and S q + s - P = j, if there is one.  Hence
 
     dL/dx[n, c, i, j] = sum over these of g[n, o, p, q] W[o, c, r, s]: the transposed convolution of g with W,
-    dL/dW[o, c, r, s] = sum over n, p, q of g[n, o, p, q] x[n, c, S p + r - P, S q + s - P]: see _correlate,
+    dL/dW[o, c, r, s] = sum over n, p, q of g[n, o, p, q] x[n, c, S p + r - P, S q + s - P]: see correlate,
     dL/db = sum of g over n, p, q.
 
     Saves x only if W wants a gradient, and W only if x wants one; y is not needed.
-    On a CPU at batch 1, its two convolutions in backward take up to half as long again as the one call that stock's is.
+    On a CPU at batch 1, its two convolutions in backward take up to half as long again as stock's single call.
     """
 
     @staticmethod
@@ -40,11 +40,11 @@ class Conv2dFunction(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         wants_x, wants_weight, wants_bias, *_ = ctx.needs_input_grad
         grad_x = F.conv_transpose2d(grad, weight, None, ctx.stride, ctx.padding, ctx.beyond) if wants_x else None
-        grad_weight = _correlate(x, grad, ctx.kernel, ctx.stride, ctx.padding) if wants_weight else None
+        grad_weight = correlate(x, grad, ctx.kernel, ctx.stride, ctx.padding) if wants_weight else None
         return grad_x, grad_weight, grad.sum((0, 2, 3)) if wants_bias else None, None, None
 
 
-def _correlate(fine: Tensor, coarse: Tensor, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:
+def correlate(fine: Tensor, coarse: Tensor, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:
     """result[o, c, r, s] = sum over n, p, q of coarse[n, o, p, q] fine[n, c, S p + r - P, S q + s - P], (r, s) within kernel.
 
     With batch and channels exchanged this is itself a convolution: of fine, by a kernel coarse whose taps lie S apart.
@@ -53,26 +53,37 @@ def _correlate(fine: Tensor, coarse: Tensor, kernel: tuple[int, int], stride: tu
         return coarse.new_zeros(coarse.shape[1], fine.shape[1], *kernel)
     ends = (s * (m - 1) + k - n - p for m, n, k, s, p in zip(coarse.shape[2:], fine.shape[2:], kernel, stride, padding, strict=True))
     below, right = ends  # of fine's last row and column: zeros to add, or, if negative, rows and columns that no window reaches
-    fine = F.pad(fine, (padding[1], right, padding[0], below))
-    return F.conv2d(fine.transpose(0, 1), coarse.transpose(0, 1), dilation=stride).transpose(0, 1)
+    if (below, right) != padding:  # else the convolution adds the zeros itself
+        fine, padding = F.pad(fine, (padding[1], right, padding[0], below)), (0, 0)
+    return F.conv2d(fine.transpose(0, 1), coarse.transpose(0, 1), padding=padding, dilation=stride).transpose(0, 1)
+
+
+def _check(conv: nn.Conv2d, input: Tensor, square: bool) -> None:
+    """Raises ValueError for what the variants leave out, `square` those with one stride and one padding for both axes."""
+    plain = conv.groups == 1 and conv.dilation == (1, 1) and conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
+    if not plain or input.dim() != 4 or (square and (len({*conv.stride}) > 1 or len({*conv.padding}) > 1)):
+        raise ValueError(
+            f"{conv} of {tuple(input.shape)}: this variant takes (batch, channels, height, width) and no groups, dilation, padding_mode or "
+            f"padding by name{', and one stride and one padding for both axes' if square else ''}; use nn.Conv2d for others"
+        )
 
 
 class FunctionConv2d(nn.Conv2d):
     """nn.Conv2d with the hand-derived backward of Conv2dFunction."""
 
     def forward(self, input: Tensor) -> Tensor:
+        _check(self, input, square=False)
         return Conv2dFunction.apply(input, self.weight, self.bias, self.stride, self.padding)
 
 
 class TritonConv2d(nn.Conv2d):
-    """nn.Conv2d with the Triton kernels of kernels/conv2d.py, or of kernels/conv2d_strided.py where the stride is not 1."""
+    """nn.Conv2d with the Triton kernels of kernels/conv2d.py."""
 
     def forward(self, input: Tensor) -> Tensor:
-        from ..kernels import conv2d, conv2d_strided  # here, so that this file can be read where Triton is not installed
+        from ..kernels.conv2d import conv2d  # here, so that this file can be read where Triton is not installed
 
-        if self.stride == (1, 1):
-            return conv2d.conv2d(input, self.weight, self.bias, self.padding[0])
-        return conv2d_strided.conv2d(input, self.weight, self.bias, self.stride[0], self.padding[0])
+        _check(self, input, square=True)
+        return conv2d(input, self.weight, self.bias, self.stride[0], self.padding[0])
 
 
 conv2d_k5 = Layer(

@@ -14,13 +14,14 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, nn
 
 from ..bench import GPU, Layer, Variant, randn
+from .conv2d import correlate
 
 
 class ConvTranspose2dFunction(torch.autograd.Function):
     """Each x[n, c, p, q] meets W[c, o, r, s] in y[n, o, S p + r - P, S q + s - P], where that is inside.  Hence
 
     dL/dx[n, c, p, q] = sum over o, r, s of W[c, o, r, s] g[n, o, S p + r - P, S q + s - P]: the convolution of g with W,
-    dL/dW[c, o, r, s] = sum over n, p, q of x[n, c, p, q] g[n, o, S p + r - P, S q + s - P]: a convolution too, see _correlate,
+    dL/dW[c, o, r, s] = sum over n, p, q of x[n, c, p, q] g[n, o, S p + r - P, S q + s - P]: see correlate in conv2d.py,
     dL/db = sum of g over n, i, j.
 
     Saves x only if W wants a gradient, and W only if x wants one; y is not needed.
@@ -38,30 +39,35 @@ class ConvTranspose2dFunction(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         wants_x, wants_weight, wants_bias, *_ = ctx.needs_input_grad
         grad_x = F.conv2d(grad, weight, None, ctx.stride, ctx.padding) if wants_x else None
-        grad_weight = _correlate(x, grad, ctx.kernel, ctx.stride, ctx.padding) if wants_weight else None
+        grad_weight = correlate(grad, x, ctx.kernel, ctx.stride, ctx.padding) if wants_weight else None
         return grad_x, grad_weight, grad.sum((0, 2, 3)) if wants_bias else None, None, None
 
 
-def _correlate(x: Tensor, grad: Tensor, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:
-    """dL/dW (in, out, *kernel).  With batch and channels exchanged it is a convolution of g, by a kernel x whose taps lie S apart."""
-    if not len(x):  # a convolution over no channels, of which torch gets the shape wrong
-        return x.new_zeros(x.shape[1], grad.shape[1], *kernel)
-    return F.conv2d(grad.transpose(0, 1), x.transpose(0, 1), padding=padding, dilation=stride).transpose(0, 1)
+def _check(conv: nn.ConvTranspose2d, input: Tensor, output_size: list[int] | None, square: bool) -> None:
+    """Raises ValueError for what the variants leave out, `square` those with one stride and one padding for both axes."""
+    plain = conv.groups == 1 and conv.dilation == (1, 1) and conv.output_padding == (0, 0) and output_size is None
+    if not plain or input.dim() != 4 or (square and (len({*conv.stride}) > 1 or len({*conv.padding}) > 1)):
+        raise ValueError(
+            f"{conv} of {tuple(input.shape)}: this variant takes (batch, channels, height, width) and no groups, dilation, output_padding "
+            f"or output_size{', and one stride and one padding for both axes' if square else ''}; use nn.ConvTranspose2d for others"
+        )
 
 
 class FunctionConvTranspose2d(nn.ConvTranspose2d):
     """nn.ConvTranspose2d with the hand-derived backward of ConvTranspose2dFunction."""
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        _check(self, input, output_size, square=False)
         return ConvTranspose2dFunction.apply(input, self.weight, self.bias, self.stride, self.padding)
 
 
 class TritonConvTranspose2d(nn.ConvTranspose2d):
-    """nn.ConvTranspose2d with the Triton kernels of kernels/conv2d_strided.py."""
+    """nn.ConvTranspose2d with the Triton kernels of kernels/conv2d.py."""
 
-    def forward(self, input: Tensor) -> Tensor:
-        from ..kernels.conv2d_strided import conv_transpose2d  # here, so that this file can be read where Triton is not installed
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        from ..kernels.conv2d import conv_transpose2d  # here, so that this file can be read where Triton is not installed
 
+        _check(self, input, output_size, square=True)
         return conv_transpose2d(input, self.weight, self.bias, self.stride[0], self.padding[0])
 
 

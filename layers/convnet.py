@@ -11,9 +11,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from ..bench import GPU, Layer, Variant, randn
+from ._autograd import once_differentiable
+from .conv2d import correlate
 
 
 class ConvNet(nn.Module):
@@ -37,12 +38,11 @@ class ConvPoolReLUFunction(torch.autograd.Function):
 
     ReLU lets the gradient pass where y > 0 and the maximum hands it to the position that won; call the result d.  Then
     dL/dx = the transposed convolution of d with W,  dL/db = the sum of what passed, since the losers are zero, and
-    dL/dW[o, c, r, s] = sum over n, p, q of d[n, o, p, q] x[n, c, p + r, q + s].
+    dL/dW[o, c, r, s] = sum over n, p, q of d[n, o, p, q] x[n, c, p + r, q + s]: see correlate in conv2d.py.
 
-    Sums run over one image, then over the batch: shorter float32 sums, smaller errors.
-    On a CPU, dL/dW is slower than oneDNN's; at batch 1 its five small products and Python's share make backward half as long again.
-    Saves x, W, y and the winners in 16 bits where they fit.  y costs nothing, for the next layer saves it as its x;
-    the convolution's output, four times as large, is not kept.
+    Saves x only if W wants a gradient, and W only if x wants one; y, and the winners in 16 bits where they fit.  y costs nothing, for the
+    next layer saves it as its x; the convolution's output, four times as large, is not kept.
+    On a CPU at batch 1, two convolutions where stock makes one call, and Python's share, make backward up to half as long again.
     """
 
     @staticmethod
@@ -51,7 +51,9 @@ class ConvPoolReLUFunction(torch.autograd.Function):
         y, winners = F.max_pool2d(planes, 2, return_indices=True)
         y.relu_()
         ctx.plane = planes.shape[2:]
-        ctx.save_for_backward(x, weight, y, winners.to(torch.int16 if ctx.plane.numel() <= 2**15 else torch.int64))
+        wants_x, wants_weight, _ = ctx.needs_input_grad
+        saved = x if wants_weight else None, weight if wants_x else None
+        ctx.save_for_backward(*saved, y, winners.to(torch.int16 if ctx.plane.numel() <= 2**15 else torch.int64))
         return y
 
     @staticmethod
@@ -63,34 +65,23 @@ class ConvPoolReLUFunction(torch.autograd.Function):
         d = grad.new_zeros(*y.shape[:2], ctx.plane.numel())
         d = d.scatter_(2, winners.flatten(2).long(), passed.flatten(2)).unflatten(2, ctx.plane)
         grad_x = F.conv_transpose2d(d, weight) if wants_x else None
-        grad_weight = _grad_weight(x, d) if wants_weight else None
+        grad_weight = correlate(x, d, weight.shape[2:], (1, 1), (0, 0)) if wants_weight else None
         return grad_x, grad_weight, passed.sum((2, 3)).sum(0) if wants_bias else None
-
-
-def _grad_weight(x: Tensor, d: Tensor) -> Tensor:
-    """dL/dW (out, in, kernel height, kernel width) from x (batch, in, ...) and d (batch, out, ...), as matrix products image by image.
-
-    x is unfolded along its rows only: each row of the kernel then reads one slice of that, a fifth of what a whole im2col would copy.
-    """
-    height, width = d.shape[2:]
-    kernel_height, kernel_width = x.shape[2] - height + 1, x.shape[3] - width + 1
-    columns = F.unfold(x, (1, kernel_width))  # (batch, in * kernel width, rows of x * width)
-    slices = (columns[:, :, row * width : (row + height) * width] for row in range(kernel_height))
-    products = [(d.flatten(2) @ part.mT).sum(0) for part in slices]
-    return torch.stack(products, 1).view(d.shape[1], kernel_height, x.shape[1], kernel_width).transpose(1, 2)
 
 
 class LinearReLULinearFunction(torch.autograd.Function):
     """y = h W2^T + b2 with h = relu(x W1^T + b1).
 
     With d = (g W2 where h > 0):  dL/dW2 = g^T h,  dL/db2 = sum of g,  dL/dx = d W1,  dL/dW1 = d^T x,  dL/db1 = sum of d.
-    Saves x, h and the two weights.
+    Saves h; x only if W1 wants a gradient, W1 only if x wants one, and W2 only if anything before it does.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight1: Tensor, bias1: Tensor, weight2: Tensor, bias2: Tensor) -> Tensor:
         h = F.linear(x, weight1, bias1).relu_()
-        ctx.save_for_backward(x, h, weight1, weight2)
+        wants_x, wants_weight1, wants_bias1, *_ = ctx.needs_input_grad
+        needed = wants_weight1, True, wants_x, wants_x or wants_weight1 or wants_bias1
+        ctx.save_for_backward(*(each if need else None for each, need in zip((x, h, weight1, weight2), needed, strict=True)))
         return F.linear(h, weight2, bias2)
 
     @staticmethod
@@ -98,7 +89,7 @@ class LinearReLULinearFunction(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, h, weight1, weight2 = ctx.saved_tensors
         wants_x, wants_weight1, wants_bias1, wants_weight2, wants_bias2 = ctx.needs_input_grad
-        d = (grad @ weight2).masked_fill_(h <= 0, 0)
+        d = None if weight2 is None else (grad @ weight2).masked_fill_(h <= 0, 0)
         return (
             d @ weight1 if wants_x else None,
             d.T @ x if wants_weight1 else None,

@@ -3,7 +3,7 @@
 Conv2d(3, 10, 5)  ReLU  MaxPool2d(2)  Conv2d(10, 20, 5)  ReLU  MaxPool2d(2)  flatten  Linear(500, 50)  ReLU  Linear(50, 10).
 (the images: Krizhevsky, "Learning multiple layers of features from tiny images", 2009)
 
-Nothing in a variant depends on the size of the image but the shapes of two modules, so that all variants are convnet's.
+Only two modules' shapes depend on the image size, so the variants are convnet's.
 """
 
 from collections.abc import Callable

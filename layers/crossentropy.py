@@ -4,9 +4,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from ..bench import GPU, Layer, Variant, integers, randn
+from ._autograd import once_differentiable
 
 CACHED = 2**17  # numbers in a block of rows on a CPU: a few arrays of that size stay in the caches
 

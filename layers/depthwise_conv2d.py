@@ -50,10 +50,22 @@ def _correlate(x: Tensor, grad: Tensor, kernel: tuple[int, int], padding: tuple[
     return taps.view(*x.shape[:2], 1, *kernel).sum(0)
 
 
+def _check(conv: nn.Conv2d, input: Tensor, square: bool) -> None:
+    """Raises ValueError for what the variants leave out, `square` those with one padding for both axes."""
+    plain = conv.stride == conv.dilation == (1, 1) and conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
+    depthwise = conv.groups == conv.in_channels == conv.out_channels
+    if not plain or not depthwise or input.dim() != 4 or (square and len({*conv.padding}) > 1):
+        raise ValueError(
+            f"{conv} of {tuple(input.shape)}: this variant takes (batch, channels, height, width), one kernel to a channel, and no stride, "
+            f"dilation, padding_mode or named padding{', one padding for both axes' if square else ''}; use nn.Conv2d for others"
+        )
+
+
 class FunctionDepthwiseConv2d(nn.Conv2d):
     """nn.Conv2d, groups = channels, with the hand-derived backward of DepthwiseConv2dFunction."""
 
     def forward(self, input: Tensor) -> Tensor:
+        _check(self, input, square=False)
         return DepthwiseConv2dFunction.apply(input, self.weight, self.bias, self.padding)
 
 
@@ -63,6 +75,7 @@ class TritonDepthwiseConv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         from ..kernels.depthwise_conv2d import depthwise_conv2d  # here, so that this file can be read where Triton is not installed
 
+        _check(self, input, square=True)
         return depthwise_conv2d(input, self.weight, self.bias, self.padding[0])
 
 

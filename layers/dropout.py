@@ -1,4 +1,4 @@
-"""Dropout:  y = x m / (1 - p), m = 0 with the probability p and else 1.   (Srivastava et al., JMLR 15, 2014; torch.nn.Dropout)
+"""Dropout:  y = x m / (1 - p), m = 0 with probability p, else 1.   (Srivastava et al., JMLR 15, 2014; torch.nn.Dropout)
 
 Two variants draw two masks, so values are not compared: each must keep the law of the layer, as bench/law.py has it.
 """
@@ -7,18 +7,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from ..bench import GPU, Layer, Variant, randn
 from ..bench.law import dropout as law_of_dropout
+from ._autograd import once_differentiable
 
 P = 0.1
 
 
 def mask_of(seed: int, p: float, like: Tensor) -> Tensor:
-    """m / (1 - p), the same for a seed and a shape."""
+    """m / (1 - p), the same for a seed and a shape; at p = 1 all zeros, as in stock."""
     generator = torch.Generator(like.device).manual_seed(seed)
-    return torch.empty_like(like, memory_format=torch.contiguous_format).bernoulli_(1 - p, generator=generator).div_(1 - p)
+    mask = torch.empty_like(like, memory_format=torch.contiguous_format).bernoulli_(1 - p, generator=generator)
+    return mask.div_(1 - p) if p < 1 else mask
 
 
 def fresh_seed() -> int:
@@ -44,10 +45,17 @@ class DropoutFunction(torch.autograd.Function):
         return mask_of(ctx.seed, ctx.p, grad).mul_(grad), None
 
 
+def check_not_inplace(module: nn.Dropout) -> None:
+    """Raises ValueError for what the variants leave out."""
+    if module.inplace:
+        raise ValueError(f"{type(module).__name__}: this variant takes no inplace; use nn.Dropout for that")
+
+
 class FunctionDropout(nn.Dropout):
     """nn.Dropout with the recomputed mask of DropoutFunction."""
 
     def forward(self, input: Tensor) -> Tensor:
+        check_not_inplace(self)
         return DropoutFunction.apply(input, self.p) if self.training else input
 
 
@@ -57,6 +65,7 @@ class TritonDropout(nn.Dropout):
     def forward(self, input: Tensor) -> Tensor:
         from ..kernels.dropout import dropout  # here, so that this file can be read where Triton is not installed
 
+        check_not_inplace(self)
         return dropout(input, self.p, self.training)
 
 

@@ -5,9 +5,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from ..bench import GPU, Layer, Variant, integers
+from ._autograd import once_differentiable
 
 
 class EmbeddingFunction(torch.autograd.Function):
@@ -42,10 +42,17 @@ class EmbeddingFunction(torch.autograd.Function):
         return None, grad_weight, None
 
 
+def _check(embedding: nn.Embedding) -> None:
+    """Raises ValueError for what the variants leave out."""
+    if embedding.max_norm is not None or embedding.scale_grad_by_freq or embedding.sparse:
+        raise ValueError(f"{embedding}: this variant takes no max_norm, scale_grad_by_freq or sparse; use nn.Embedding for these")
+
+
 class FunctionEmbedding(nn.Embedding):
     """nn.Embedding with the hand-derived backward of EmbeddingFunction; without max_norm, scale_grad_by_freq and sparse."""
 
     def forward(self, input: Tensor) -> Tensor:
+        _check(self)
         return EmbeddingFunction.apply(input, self.weight, self.padding_idx)
 
 
@@ -55,6 +62,7 @@ class TritonEmbedding(nn.Embedding):
     def forward(self, input: Tensor) -> Tensor:
         from ..kernels.embedding import embedding  # here, so that this file can be read where Triton is not installed
 
+        _check(self)
         return embedding(input, self.weight, self.padding_idx)
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from ..bench import GPU, Layer, Variant, randn
+from ._autograd import once_differentiable
 
 LINEAR = math.sqrt(8 / math.pi)  # w = LINEAR x + CUBIC x^3
 CUBIC = 0.044715 * LINEAR
@@ -29,7 +29,7 @@ class GELUFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, approximate: str) -> Tensor:
         ctx.save_for_backward(x)
-        ctx.slope = {"none": _slope, "tanh": _slope_of_tanh}[approximate]
+        ctx.slope = {"none": slope, "tanh": _slope_of_tanh}[approximate]
         return F.gelu(x, approximate=approximate)
 
     @staticmethod
@@ -40,7 +40,7 @@ class GELUFunction(torch.autograd.Function):
         return ctx.slope(wide).mul_(grad).to(x.dtype), None
 
 
-def _slope(x: Tensor) -> Tensor:
+def slope(x: Tensor) -> Tensor:
     """dy/dx of the exact GELU."""
     power = x.square().mul_(-0.5 / math.log(2)).exp2_()  # exp(-x^2 / 2); on a CPU exp2 is the faster of the two
     twice = x.mul(math.sqrt(0.5)).erf_().addcmul_(x, power, value=math.sqrt(2 / math.pi))

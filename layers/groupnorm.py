@@ -7,11 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from ..bench import GPU, Layer, Variant, randn
-
-CACHED = 2**17  # numbers in a block of images on a CPU: a few arrays of that size stay in the caches
+from ._autograd import once_differentiable
+from .batchnorm import blocks_of_images
 
 
 class GroupNormFunction(torch.autograd.Function):
@@ -44,8 +43,8 @@ class GroupNormFunction(torch.autograd.Function):
         scale = (rstd.new_ones(channels) if weight is None else weight.to(dtype)).view(groups, -1)
         grad_x = torch.empty_like(x, memory_format=torch.contiguous_format) if wants_x else None
         grad_weight, grad_bias = rstd.new_zeros(2, channels)
-        for part in _blocks(x):
-            g = grad[part].to(dtype).flatten(2)
+        for part in blocks_of_images(x):
+            g = grad[part].to(dtype).reshape(-1, channels, x.shape[2:].numel())
             centred = x[part].reshape(len(g), groups, -1) - mean[part]
             product = centred.view(g.shape) * g
             level, along = g.sum(2), product.sum(2).view(len(g), groups, -1).mul_(rstd[part])  # sums of g and g x_hat over a plane
@@ -60,20 +59,17 @@ class GroupNormFunction(torch.autograd.Function):
         return (
             grad_x,
             None,
-            grad_weight.to(x.dtype) if wants_weight else None,
-            grad_bias.to(x.dtype) if wants_bias else None,
+            grad_weight if wants_weight else None,  # autograd rounds both to the parameters' own type
+            grad_bias if wants_bias else None,
             None,
         )
 
 
-def _blocks(x: Tensor) -> list[slice]:
-    """The images of x in blocks; on a GPU in one."""
-    step = max(1, CACHED // max(1, x[:1].numel()) if x.device.type == "cpu" else len(x))
-    return [slice(start, start + step) for start in range(0, len(x), step)] if x.numel() else []
-
-
 class FunctionGroupNorm(nn.GroupNorm):
-    """nn.GroupNorm with the hand-derived backward of GroupNormFunction.  Raises ValueError, as stock does, for one number in all."""
+    """nn.GroupNorm with the hand-derived backward of GroupNormFunction.
+
+    Raises ValueError, as stock does, for one number to a group in all.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         if input.numel() == self.num_groups and len(input) == 1:

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from ..bench import GPU, Layer, Variant, randn
+from ._autograd import once_differentiable
 from .lstm import before_and_now, check_supported, each_direction, steps
 
 
@@ -26,8 +26,9 @@ class GRUFunction(torch.autograd.Function):
     for all steps at once, and a step is left with one product of numbers, one by z and one by W_h.  The weights' gradients are one
     product each at the end, those of W_i from (dr', dz', dn'), those of W_h from (dr', dz', dm).
 
-    Saves x, both weights, r, z, n and m, and h of every step: 4 hidden numbers a step beside the output.  Stock on a CPU is written out
-    in single operations and saves more.  Half types are computed and saved in float32.
+    Saves x only if W_i wants a gradient, and W_i only if x wants one; W_h, r, z, n and m, and h of every step: 4 hidden numbers a step
+    beside the output.  Stock on a CPU is written out in single operations and saves more.  Half types are computed and saved in float32.
+    Where x is no half type, the output is a view of the saved h: to change it in place is refused, where stock allows it.
     """
 
     @staticmethod
@@ -49,7 +50,8 @@ class GRUFunction(torch.autograd.Function):
             m.copy_(product[:, 2 * hidden :])
             n.addcmul_(r, m).tanh_()
             torch.lerp(n, h_before, z, out=h_now)
-        ctx.save_for_backward(x, weight_ih, weight_hh, gates.view(tokens, batch, 3, hidden), ms, hs)
+        x_needed, ih_needed = x if ctx.needs_input_grad[1] else None, weight_ih if ctx.needs_input_grad[0] else None
+        ctx.save_for_backward(x_needed, ih_needed, weight_hh, gates.view(tokens, batch, 3, hidden), ms, hs)
         ctx.back = back
         return before_and_now(hs, back)[1].transpose(0, 1).to(x.dtype)
 
@@ -70,14 +72,13 @@ class GRUFunction(torch.autograd.Function):
         d = d.view(tokens * batch, 4, hidden)
         d_h = d[:, :3].reshape(tokens * batch, 3 * hidden)
         d_i = torch.cat((d[:, :2], d[:, 3:]), 1).view(tokens * batch, 3 * hidden)
-        x_rows = x.transpose(0, 1).reshape(tokens * batch, x.shape[2])
-        return (
-            (d_i @ weight_ih.to(dtype)).view(tokens, batch, x.shape[2]).transpose(0, 1).to(x.dtype) if wants_x else None,
-            (d_i.T @ x_rows.to(dtype)).to(x.dtype) if wants_ih else None,
-            (d_h.T @ h_before.reshape(tokens * batch, hidden)).to(x.dtype) if wants_hh else None,
-            d_i.sum(0).to(x.dtype) if wants_bias_ih else None,
-            d_h.sum(0).to(x.dtype) if wants_bias_hh else None,
-            grad_h.to(x.dtype) if wants_h else None,
+        return (  # autograd rounds each to the type of its tensor
+            (d_i @ weight_ih.to(dtype)).view(tokens, batch, weight_ih.shape[1]).transpose(0, 1) if wants_x else None,
+            d_i.T @ x.transpose(0, 1).reshape(tokens * batch, x.shape[2]).to(dtype) if wants_ih else None,
+            d_h.T @ h_before.reshape(tokens * batch, hidden) if wants_hh else None,
+            d_i.sum(0) if wants_bias_ih else None,
+            d_h.sum(0) if wants_bias_hh else None,
+            grad_h if wants_h else None,
             None,
         )
 
@@ -99,7 +100,7 @@ class FunctionGRU(nn.GRU):
     """nn.GRU with the hand-derived backward of GRUFunction; one layer, batch first."""
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        check_supported(self, input)
+        check_supported(self, input, None if hx is None else (hx,))
         start = input.new_zeros(1 + self.bidirectional, len(input), self.hidden_size) if hx is None else hx
         ys = [GRUFunction.apply(input, *weights, h, back) for (back, *weights), h in zip(each_direction(self), start, strict=True)]
         return _outputs(ys)
@@ -111,7 +112,7 @@ class TritonGRU(nn.GRU):
     def forward(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
         from ..kernels.gru import gru  # here, so that this file can be read where Triton is not installed
 
-        check_supported(self, input)
+        check_supported(self, input, None if hx is None else (hx,))
         start = input.new_zeros(1 + self.bidirectional, len(input), self.hidden_size) if hx is None else hx
         return _outputs([gru(input, h, *weights, back=back) for (back, *weights), h in zip(each_direction(self), start, strict=True)])
 

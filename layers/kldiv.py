@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from ..bench import GPU, Layer, Variant, randn
+from ._autograd import once_differentiable
 
 CACHED = 2**16  # numbers in a block of rows on a CPU: half a dozen arrays of that size stay in the caches
 
@@ -40,7 +40,7 @@ class KLDivergenceFunction(torch.autograd.Function):
             log_q = t[rows].log_softmax(1, total.dtype)
             ratio = (log_q - x[rows].log_softmax(1, total.dtype)).clamp_(min=torch.finfo(total.dtype).min)  # q = 0 counts 0
             total += log_q.exp_().mul_(ratio).sum()
-        return (total / len(x)).to(x.dtype) if len(x) else (total / total).to(x.dtype)
+        return (total / len(x)).to(x.dtype)
 
     @staticmethod
     @once_differentiable
@@ -52,11 +52,12 @@ class KLDivergenceFunction(torch.autograd.Function):
         grad_x = torch.empty_like(x) if wants_x else None
         grad_t = torch.empty_like(t) if wants_t else None
         for rows in _blocks(x):
-            q = t[rows].softmax(1, wide)
+            log_p, log_q = x[rows].log_softmax(1, wide), t[rows].log_softmax(1, wide)
+            q = log_q.exp()
             if wants_x:
-                torch.mul(x[rows].softmax(1, wide).sub_(q), scale, out=grad_x[rows])
+                torch.mul(log_p.exp().sub_(q), scale, out=grad_x[rows])
             if wants_t:
-                ratio = t[rows].log_softmax(1, wide).sub_(x[rows].log_softmax(1, wide))  # log q - log p
+                ratio = log_q.sub_(log_p)
                 k = (q * ratio).sum(1, keepdim=True)
                 torch.mul(ratio.sub_(k).mul_(q), scale, out=grad_t[rows])
         return grad_x, grad_t
@@ -69,12 +70,15 @@ def _blocks(x: Tensor) -> list[slice]:
 
 
 class FunctionKLDivergence(KLDivergence):
-    """KLDivergence with the hand-derived backward of KLDivergenceFunction.  Raises ValueError unless both are (rows, classes)."""
+    """KLDivergence with the hand-derived backward of KLDivergenceFunction.
+
+    For x and t of one shape (rows, classes) and one dtype.  Raises ValueError for others.
+    """
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        if input.dim() != 2 or input.shape != target.shape:
-            shapes = f"input is {tuple(input.shape)}, target {tuple(target.shape)}"
-            raise ValueError(f"FunctionKLDivergence: {shapes}; give (rows, classes) twice")
+        if input.dim() != 2 or (input.shape, input.dtype) != (target.shape, target.dtype):
+            given = f"input is {tuple(input.shape)} {input.dtype}, target {tuple(target.shape)} {target.dtype}"
+            raise ValueError(f"FunctionKLDivergence: {given}; give (rows, classes) twice, of one dtype")
         return KLDivergenceFunction.apply(input, target)
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from ..bench import GPU, Layer, Variant, randn
+from ._autograd import once_differentiable
 
 CACHED = 2**17  # numbers in a block of rows on a CPU: a few arrays of that size stay in the caches
 
@@ -60,8 +60,8 @@ class LayerNormFunction(torch.autograd.Function):
         return (
             grad_x.view(x.shape) if wants_x else None,
             None,
-            grad_weight.to(x.dtype).view(ctx.shape) if wants_weight else None,
-            grad_bias.to(x.dtype).view(ctx.shape) if wants_bias else None,
+            grad_weight.view(ctx.shape) if wants_weight else None,  # autograd rounds both to the parameters' own type
+            grad_bias.view(ctx.shape) if wants_bias else None,
             None,
         )
 

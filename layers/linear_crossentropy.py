@@ -10,9 +10,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from ..bench import GPU, Layer, Variant, integers, randn
+from ._autograd import once_differentiable
 
 IGNORED = -100  # torch's own default: a row of this class does not count
 HELD_ON_CPU = 2**16  # logits that exist at a time: what the caches hold
@@ -45,11 +45,14 @@ class LinearCrossEntropyFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, classes: Tensor) -> Tensor:
         s = x.new_full((len(x),), -torch.inf, dtype=torch.promote_types(x.dtype, torch.float32))
+        own = torch.full_like(s, torch.nan)
         for block in _blocks(x, weight):
-            s = torch.logaddexp(s, (x @ weight[block].T).to(s.dtype).logsumexp(1))
+            logits = (x @ weight[block].T).to(s.dtype)
+            s = torch.logaddexp(s, logits.logsumexp(1))
+            place, inside = _places(classes, block, logits)
+            own = logits.gather(1, place).squeeze(1).where(inside, own)  # rounded as the logits in s are, or s - own could be negative
         ctx.save_for_backward(x, weight, classes, s)
         counts = classes != IGNORED
-        own = weight.index_select(0, classes.where(counts, 0)).to(s.dtype).mul_(x).sum(1)
         return ((s - own).where(counts, 0).sum() / counts.sum()).to(x.dtype)
 
     @staticmethod
@@ -60,15 +63,14 @@ class LinearCrossEntropyFunction(torch.autograd.Function):
         counts = classes != IGNORED
         scale = (grad.to(s.dtype) / counts.sum().clamp(min=1) * counts).unsqueeze(1)
         scaled_x = (x * scale).to(x.dtype) if wants_weight else None
-        s, column = s.unsqueeze(1), classes.unsqueeze(1)
+        s = s.unsqueeze(1)
         grad_x = torch.zeros_like(x, dtype=s.dtype) if wants_x else None
         grad_weight = torch.empty_like(weight) if wants_weight else None
         for block in _blocks(x, weight):
             part = weight[block]
             d = (x @ part.T).to(s.dtype).sub_(s).exp_()
-            place = column - block.start
-            inside = (place >= 0) & (place < len(part))
-            d.scatter_add_(1, place.clamp(0, len(part) - 1), -inside.to(d.dtype))  # adds 0 where the class is in another block
+            place, inside = _places(classes, block, d)
+            d.scatter_add_(1, place, -inside.to(d.dtype).unsqueeze(1))  # adds 0 where the class is in another block
             d = d.to(x.dtype)
             if wants_x:
                 grad_x += d @ part
@@ -84,13 +86,24 @@ def _blocks(x: Tensor, weight: Tensor) -> Iterator[slice]:
     return (slice(start, start + step) for start in range(0, len(weight), step))
 
 
+def _places(classes: Tensor, block: slice, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """The column (rows, 1) of each row's class among a block's logits, any where it is in another block; and whether it is in this one."""
+    place = classes - block.start
+    return place.clamp(0, logits.shape[1] - 1).unsqueeze(1), (place >= 0) & (place < logits.shape[1])
+
+
 class FunctionLinearCrossEntropy(LinearCrossEntropy):
-    """LinearCrossEntropy with the hand-derived backward of LinearCrossEntropyFunction.  Raises ValueError for other shapes."""
+    """LinearCrossEntropy with the hand-derived backward of LinearCrossEntropyFunction.  Raises ValueError for other shapes.
+
+    A class out of range raises IndexError, as in stock; on a GPU, where to look would be to wait, it makes the loss NaN.
+    """
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         if input.dim() != 2 or target.shape != input.shape[:1]:
             shapes = f"input is {tuple(input.shape)}, target {tuple(target.shape)}"
             raise ValueError(f"FunctionLinearCrossEntropy: {shapes}; give (rows, in_features) and (rows,)")
+        if target.device.type == "cpu" and ((target >= self.out_features) | (target < 0) & (target != IGNORED)).any():
+            raise IndexError(f"FunctionLinearCrossEntropy: a class is not in 0 to {self.out_features - 1}")
         return LinearCrossEntropyFunction.apply(input, self.weight, target)
 
 

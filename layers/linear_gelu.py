@@ -3,15 +3,15 @@
 The first half of a Transformer's feed-forward layer.
 """
 
-import math
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from ..bench import GPU, Layer, Variant, randn
+from ._autograd import once_differentiable
+from .gelu import slope
 
 
 class LinearGELU(nn.Linear):
@@ -41,19 +41,12 @@ class LinearGELUFunction(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, z = ctx.saved_tensors
         wants_x, wants_weight, wants_bias = ctx.needs_input_grad
-        d = _slope(z.to(torch.promote_types(z.dtype, torch.float32))).mul_(grad).to(z.dtype)
+        d = slope(z.to(torch.promote_types(z.dtype, torch.float32))).mul_(grad).to(z.dtype)
         rows = d.reshape(-1, d.shape[-1])  # every leading dimension is a batch: 1-D inputs are one row
         grad_x = (rows @ weight).view(*d.shape[:-1], weight.shape[1]) if wants_x else None
         grad_weight = rows.T @ x.reshape(-1, x.shape[-1]) if wants_weight else None
         grad_bias = rows.sum(0) if wants_bias else None
         return grad_x, grad_weight, grad_bias
-
-
-def _slope(z: Tensor) -> Tensor:
-    """dy/dz = P(z) + z p(z)."""
-    power = z.square().mul_(-0.5 / math.log(2)).exp2_()  # exp(-z^2 / 2); on a CPU exp2 is the faster of the two
-    twice = z.mul(math.sqrt(0.5)).erf_().addcmul_(z, power, value=math.sqrt(2 / math.pi))
-    return twice.add_(1).mul_(0.5)
 
 
 class FunctionLinearGELU(LinearGELU):

@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from ..bench import GPU, Layer, Variant, randn
+from ._autograd import once_differentiable
 
 
 class LogSoftmaxFunction(torch.autograd.Function):
@@ -34,19 +34,27 @@ class LogSoftmaxFunction(torch.autograd.Function):
         return power.mul_(total.neg_()).add_(grad).to(grad.dtype), None
 
 
+def _check(module: nn.LogSoftmax) -> None:
+    """Raises ValueError where stock would choose the dimension itself, with a warning."""
+    if module.dim is None:
+        raise ValueError(f"{type(module).__name__}: dim is None; give dim")
+
+
 class FunctionLogSoftmax(nn.LogSoftmax):
     """nn.LogSoftmax with the hand-derived backward of LogSoftmaxFunction."""
 
     def forward(self, input: Tensor) -> Tensor:
+        _check(self)
         return LogSoftmaxFunction.apply(input, self.dim)
 
 
 class TritonLogSoftmax(nn.LogSoftmax):
-    """nn.LogSoftmax with the Triton kernels of kernels/log_softmax.py."""
+    """nn.LogSoftmax with the Triton kernels of kernels/softmax.py."""
 
     def forward(self, input: Tensor) -> Tensor:
-        from ..kernels.log_softmax import log_softmax  # here, so that this file can be read where Triton is not installed
+        from ..kernels.softmax import log_softmax  # here, so that this file can be read where Triton is not installed
 
+        _check(self)
         return log_softmax(input, self.dim)
 
 

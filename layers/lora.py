@@ -30,14 +30,16 @@ class LoRALinear(nn.Linear):
 class LoRALinearFunction(torch.autograd.Function):
     """With  u = x A^T  and  v = g B:  dL/dx = g W + scale v A,  dL/dA = scale v^T x,  dL/dB = scale g^T u.
 
-    Saves x if A or B want a gradient, and the weights.  u, which stock saves, is computed again: it costs rank / out_features of a product
-    with W.  What adds up is added by the products themselves, where stock makes a tensor for each term.
+    Saves x if A or B want a gradient, W if x wants one, and of A and B what the products wanted need.  u, which stock saves, is computed
+    again: it costs rank / out_features of a product with W.  Sums are accumulated inside the products (addmm); stock makes a tensor per
+    term.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float) -> Tensor:
-        _, wants_weight, _, wants_a, wants_b, _ = ctx.needs_input_grad
-        ctx.save_for_backward(x if wants_weight or wants_a or wants_b else None, weight, a, b)
+        wants_x, wants_weight, _, wants_a, wants_b, _ = ctx.needs_input_grad
+        needed = wants_weight or wants_a or wants_b, wants_x, wants_x or wants_b, wants_x or wants_a
+        ctx.save_for_backward(*(each if need else None for each, need in zip((x, weight, a, b), needed, strict=True)))
         ctx.scale = scale
         rows = x.reshape(-1, x.shape[-1])  # every leading dimension is a batch: 1-D inputs are one row
         y = F.linear(rows, weight, bias).addmm_(rows @ a.T, b.T, alpha=scale)

@@ -3,15 +3,15 @@
 i, f, o = sigmoid and g = tanh of  W_ih x_t + b_ih + W_hh h_{t-1} + b_hh,  c_t = f c_{t-1} + i g,  h_t = o tanh(c_t).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from ..bench import GPU, Layer, Variant, randn
+from ._autograd import once_differentiable
 
 State = tuple[Tensor, Tensor]  # h and c, each (directions, batch, hidden)
 
@@ -26,8 +26,10 @@ class LSTMFunction(torch.autograd.Function):
     Then dc f goes to c_{t-1} and W_hh^T d' to h_{t-1}.  What multiplies dh and dc does not depend on them: it is computed for all steps
     at once, and a step is left with four products by numbers and one by W_hh.  The weights' gradients are one product each at the end.
 
-    Saves x, W_ih, W_hh, the activated gates i, f, g, o, and h and c of every step; tanh(c) is computed again.  Beside the output that
-    is 5 hidden numbers a step; stock's oneDNN kernel keeps three times as many.  Half types are computed and saved in float32.
+    Saves x only if W_ih wants a gradient, and W_ih only if x wants one; W_hh, the activated gates i, f, g, o, and h and c of every step;
+    tanh(c) is computed again.  Beside the output that is 5 hidden numbers a step; stock's oneDNN kernel keeps three times as many.  Half
+    types are computed and saved in float32.
+    Where x is no half type, y is a view of the saved h: to change it in place is refused, where stock allows it.
     On a CPU stock is one call for all steps where this is eight calls a step: training takes half as long again at batch 32, and
     more than twice as long at batch 1.
     """
@@ -49,7 +51,8 @@ class LSTMFunction(torch.autograd.Function):
             i_f.sigmoid_()
             torch.mul(f, c_before, out=c_now).addcmul_(i, g.tanh_())
             torch.mul(o.sigmoid_(), torch.tanh(c_now, out=tanh_c), out=h_now)
-        ctx.save_for_backward(x, weight_ih, weight_hh, gates.view(tokens, batch, 4, hidden), hs, cells)
+        x_needed, ih_needed = x if ctx.needs_input_grad[1] else None, weight_ih if ctx.needs_input_grad[0] else None
+        ctx.save_for_backward(x_needed, ih_needed, weight_hh, gates.view(tokens, batch, 4, hidden), hs, cells)
         ctx.back = back
         y = before_and_now(hs, back)[1].transpose(0, 1)
         return y.to(x.dtype), hs[last].to(x.dtype, copy=True), cells[last].to(x.dtype, copy=True)
@@ -72,14 +75,13 @@ class LSTMFunction(torch.autograd.Function):
             grad_c.mul_(f)
             grad_h = d_now @ recurrent
         d = d.view(tokens * batch, 4 * hidden)
-        x_rows, h_rows = x.transpose(0, 1).reshape(len(d), x.shape[2]), before_and_now(hs, ctx.back)[0].reshape(len(d), hidden)
-        return (
-            (d @ weight_ih.to(dtype)).view(tokens, batch, x.shape[2]).transpose(0, 1).to(x.dtype) if wants_x else None,
-            (d.T @ x_rows.to(dtype)).to(x.dtype) if wants_ih else None,
-            (d.T @ h_rows).to(x.dtype) if wants_hh else None,
-            d.sum(0).to(x.dtype) if wants_bias else None,
-            grad_h.to(x.dtype) if wants_h else None,
-            grad_c.to(x.dtype) if wants_c else None,
+        return (  # autograd rounds each to the type of its tensor
+            (d @ weight_ih.to(dtype)).view(tokens, batch, weight_ih.shape[1]).transpose(0, 1) if wants_x else None,
+            d.T @ x.transpose(0, 1).reshape(len(d), x.shape[2]).to(dtype) if wants_ih else None,
+            d.T @ before_and_now(hs, ctx.back)[0].reshape(len(d), hidden) if wants_hh else None,
+            d.sum(0) if wants_bias else None,
+            grad_h if wants_h else None,
+            grad_c if wants_c else None,
             None,
         )
 
@@ -107,10 +109,14 @@ def steps(back: bool, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     return reversed(along) if back else iter(along)
 
 
-def check_supported(module: nn.RNNBase, input: Tensor) -> None:
-    """Raises ValueError for what the variants of this file and of gru.py leave out."""
+def check_supported(module: nn.RNNBase, input: Tensor, start: Sequence[Tensor] | None) -> None:
+    """Raises ValueError for what the variants of this file and of gru.py leave out, and for a first state of another shape."""
     if module.num_layers > 1 or module.proj_size or not module.batch_first or not isinstance(input, Tensor) or input.dim() != 3:
         raise ValueError(f"{module}: this variant takes one layer, batch_first=True, no proj_size, and a tensor (batch, tokens, width)")
+    shape = (1 + module.bidirectional, len(input), module.hidden_size)
+    states = [] if start is None else [tuple(each.shape) for each in start]
+    if not input.shape[1] or any(each != shape for each in states):
+        raise ValueError(f"{module}: input is {tuple(input.shape)}, hx {states}; give at least one token, and states of {shape}")
 
 
 def each_direction(module: nn.RNNBase) -> Iterator[tuple[bool, Tensor, Tensor, Tensor | None, Tensor | None]]:
@@ -126,8 +132,8 @@ class FunctionLSTM(nn.LSTM):
     """nn.LSTM with the hand-derived backward of LSTMFunction; one layer, batch first."""
 
     def forward(self, input: Tensor, hx: State | None = None) -> tuple[Tensor, State]:
-        check_supported(self, input)
-        start = hx or [input.new_zeros(1 + self.bidirectional, len(input), self.hidden_size)] * 2
+        check_supported(self, input, hx)
+        start = [input.new_zeros(1 + self.bidirectional, len(input), self.hidden_size)] * 2 if hx is None else hx
         ends = []
         for (back, weight_ih, weight_hh, bias_ih, bias_hh), h, c in zip(each_direction(self), *start, strict=True):
             bias = None if bias_ih is None else bias_ih + bias_hh
@@ -142,8 +148,8 @@ class TritonLSTM(nn.LSTM):
     def forward(self, input: Tensor, hx: State | None = None) -> tuple[Tensor, State]:
         from ..kernels.lstm import lstm  # here, so that this file can be read where Triton is not installed
 
-        check_supported(self, input)
-        start = hx or [input.new_zeros(1 + self.bidirectional, len(input), self.hidden_size)] * 2
+        check_supported(self, input, hx)
+        start = [input.new_zeros(1 + self.bidirectional, len(input), self.hidden_size)] * 2 if hx is None else hx
         ends = [lstm(input, h, c, *rest, back=back) for (back, *rest), h, c in zip(each_direction(self), *start, strict=True)]
         y, h, c = zip(*ends, strict=True)
         return (torch.cat(y, 2) if self.bidirectional else y[0]), (torch.stack(h), torch.stack(c))

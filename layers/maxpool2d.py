@@ -35,10 +35,21 @@ class MaxPool2dFunction(torch.autograd.Function):
         return grad_x.scatter_(2, winners.flatten(2).long(), grad.flatten(2)).unflatten(2, ctx.plane), None
 
 
+def _check(pool: nn.MaxPool2d, input: Tensor) -> None:
+    """Raises ValueError for what the variants leave out."""
+    given = pool.stride, pool.padding, pool.dilation, pool.ceil_mode, pool.return_indices
+    if not isinstance(pool.kernel_size, int) or given != (pool.kernel_size, 0, 1, False, False) or input.dim() != 4:
+        raise ValueError(
+            f"{pool} of {tuple(input.shape)}: this variant takes (batch, channels, height, width), a window of one int, stride = window, "
+            f"and no padding, dilation, ceil_mode or return_indices; use nn.MaxPool2d for others"
+        )
+
+
 class FunctionMaxPool2d(nn.MaxPool2d):
     """nn.MaxPool2d, stride = window, with the hand-derived backward of MaxPool2dFunction."""
 
     def forward(self, input: Tensor) -> Tensor:
+        _check(self, input)
         return MaxPool2dFunction.apply(input, self.kernel_size)
 
 
@@ -48,6 +59,7 @@ class TritonMaxPool2d(nn.MaxPool2d):
     def forward(self, input: Tensor) -> Tensor:
         from ..kernels.maxpool2d import max_pool2d  # here, so that this file can be read where Triton is not installed
 
+        _check(self, input)
         return max_pool2d(input, self.kernel_size)
 
 
@@ -66,6 +78,7 @@ maxpool2d = Layer(
         {"batch": 2, "channels": 3, "height": 7, "width": 9, "window": 2},
         {"batch": 1, "channels": 2, "height": 69, "width": 71, "window": 2},  # several blocks to a plane
         {"batch": 2, "channels": 1, "height": 10, "width": 11, "window": 3},
+        {"batch": 1, "channels": 1, "height": 183, "width": 181, "window": 2},  # places in a plane beyond 16 bits
     ),
     on_request=True,
 )

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from ..bench import GPU, Layer, Variant, randn
+from ._autograd import once_differentiable
 
 
 class MLP(nn.Module):
-    """Stock.  (..., width) -> (..., width) by way of hidden numbers."""
+    """Stock.  (..., width) -> (..., width) through `hidden` numbers."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
@@ -30,15 +30,17 @@ class MLPFunction(torch.autograd.Function):
     """With  z = x W1^T + b1,  h = GELU(z)  and the normal density p:
 
     dL/dW2 = g^T h,  dL/db2 = sum of g,  d = (g W2) (P(z) + z p(z)),  dL/dx = d W1,  dL/dW1 = d^T x,  dL/db1 = sum of d.
-    Saves x if W1 wants a gradient, the two weights and z.  h, which stock saves too, is  z P(z),  and P is needed anyway: one hidden tensor
-    instead of two.  Backward's peak is above stock's all the same: stock frees its tensors one by one as it walks back, a Function all at
-    its end.  Half types: GELU and its slope in float32, as stock does.
+    Saves z; x only if W1 wants a gradient, W1 only if x wants one, and W2 only if anything before it does.  h, which stock saves too, is  z
+    P(z),  and P is needed anyway: one hidden tensor instead of two.  Backward's peak is above stock's all the same: stock frees its tensors
+    one by one as it walks back, a Function all at its end.  Half types: GELU and its slope in float32, as stock does.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight1: Tensor, bias1: Tensor, weight2: Tensor, bias2: Tensor) -> Tensor:
         z = F.linear(x, weight1, bias1)
-        ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, weight1, weight2, z)
+        wants_x, wants_weight1, wants_bias1, *_ = ctx.needs_input_grad
+        weight2_needed = wants_x or wants_weight1 or wants_bias1
+        ctx.save_for_backward(x if wants_weight1 else None, weight1 if wants_x else None, weight2 if weight2_needed else None, z)
         return F.linear(F.gelu(z), weight2, bias2)
 
     @staticmethod
@@ -48,7 +50,7 @@ class MLPFunction(torch.autograd.Function):
         wants_x, wants_weight1, wants_bias1, wants_weight2, wants_bias2 = ctx.needs_input_grad
         rows, z = grad.reshape(-1, grad.shape[-1]), z.reshape(-1, z.shape[-1])  # every leading dimension is a batch
         grad_bias2 = rows.sum(0) if wants_bias2 else None
-        value, slope = _gelu(z.to(torch.promote_types(z.dtype, torch.float32)))
+        value, slope = gelu_and_slope(z.to(torch.promote_types(z.dtype, torch.float32)))
         grad_weight2 = rows.T @ value.to(z.dtype) if wants_weight2 else None
         del value  # before the other products, which need memory for their results
         if not (wants_x or wants_weight1 or wants_bias1):
@@ -63,7 +65,7 @@ class MLPFunction(torch.autograd.Function):
         )
 
 
-def _gelu(z: Tensor) -> tuple[Tensor, Tensor]:
+def gelu_and_slope(z: Tensor) -> tuple[Tensor, Tensor]:
     """GELU(z) = z P(z) and its slope P(z) + z p(z)."""
     probability = z.mul(math.sqrt(0.5)).erf_().add_(1).mul_(0.5)
     value = z * probability

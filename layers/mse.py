@@ -30,12 +30,17 @@ class MSEFunction(torch.autograd.Function):
 
 
 class FunctionMSE(nn.MSELoss):
-    """nn.MSELoss with the hand-derived backward of MSEFunction, for the mean.  Raises ValueError for another reduction or two shapes."""
+    """nn.MSELoss with the hand-derived backward of MSEFunction, for the mean.
+
+    Raises ValueError for another reduction, two shapes or two dtypes.
+    """
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        if self.reduction != "mean" or input.shape != target.shape:
-            shapes = f"input is {tuple(input.shape)}, target {tuple(target.shape)}, reduction {self.reduction!r}"
-            raise ValueError(f"FunctionMSE: {shapes}; give two of one shape, and reduction='mean'")
+        if self.reduction != "mean" or (input.shape, input.dtype) != (target.shape, target.dtype):
+            given = (
+                f"input is {tuple(input.shape)} {input.dtype}, target {tuple(target.shape)} {target.dtype}, reduction {self.reduction!r}"
+            )
+            raise ValueError(f"FunctionMSE: {given}; give two of one shape and dtype, and reduction='mean'")
         return MSEFunction.apply(input, target)
 
 

@@ -27,10 +27,17 @@ class ReLUFunction(torch.autograd.Function):
         return torch.ops.aten.threshold_backward(grad, y, 0)
 
 
+def _check(module: nn.ReLU) -> None:
+    """Raises ValueError for what the variants leave out."""
+    if module.inplace:
+        raise ValueError(f"{type(module).__name__}: this variant takes no inplace; use nn.ReLU for that")
+
+
 class FunctionReLU(nn.ReLU):
     """nn.ReLU with the hand-derived backward of ReLUFunction."""
 
     def forward(self, input: Tensor) -> Tensor:
+        _check(self)
         return ReLUFunction.apply(input)
 
 
@@ -40,6 +47,7 @@ class TritonReLU(nn.ReLU):
     def forward(self, input: Tensor) -> Tensor:
         from ..kernels.activations import relu  # here, so that this file can be read where Triton is not installed
 
+        _check(self)
         return relu(input)
 
 

@@ -4,11 +4,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from ..bench import GPU, Layer, Variant, randn
 from ..bench.law import dropout as law_of_dropout
-from .dropout import P, fresh_seed, mask_of
+from ._autograd import once_differentiable
+from .dropout import P, check_not_inplace, fresh_seed, mask_of
 
 
 class ResidualDropout(nn.Dropout):
@@ -38,9 +38,16 @@ class ResidualDropoutFunction(torch.autograd.Function):
 
 
 class FunctionResidualDropout(ResidualDropout):
-    """ResidualDropout with the recomputed mask of ResidualDropoutFunction."""
+    """ResidualDropout with the recomputed mask of ResidualDropoutFunction.
+
+    For x and residual of one shape and dtype.  Raises ValueError for others.
+    """
 
     def forward(self, x: Tensor, residual: Tensor) -> Tensor:
+        check_not_inplace(self)
+        if (x.shape, x.dtype) != (residual.shape, residual.dtype):
+            given = f"x is {tuple(x.shape)} {x.dtype}, residual {tuple(residual.shape)} {residual.dtype}"
+            raise ValueError(f"FunctionResidualDropout: {given}; give both one shape and dtype")
         return ResidualDropoutFunction.apply(x, residual, self.p) if self.training else x + residual
 
 
@@ -50,6 +57,7 @@ class TritonResidualDropout(ResidualDropout):
     def forward(self, x: Tensor, residual: Tensor) -> Tensor:
         from ..kernels.dropout import dropout  # here, so that this file can be read where Triton is not installed
 
+        check_not_inplace(self)
         return dropout(x, self.p, self.training, residual)
 
 

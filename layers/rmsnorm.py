@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from ..bench import GPU, Layer, Variant, randn
+from ._autograd import once_differentiable
 
 
 class RMSNormFunction(torch.autograd.Function):
@@ -48,10 +48,18 @@ class RMSNormFunction(torch.autograd.Function):
         return grad_x.to(x.dtype).view(x.shape), None, grad_weight, None
 
 
+def check_shape(norm: nn.RMSNorm, x: Tensor) -> None:
+    """Raises ValueError, where stock raises an error too, unless x ends in normalized_shape."""
+    shape = norm.normalized_shape
+    if x.shape[-len(shape) :] != shape:
+        raise ValueError(f"{type(norm).__name__}: x is {tuple(x.shape)}, normalized_shape {shape}; give x of shape (..., {str(shape)[1:]}")
+
+
 class FunctionRMSNorm(nn.RMSNorm):
     """nn.RMSNorm with the hand-derived backward of RMSNormFunction."""
 
     def forward(self, x: Tensor) -> Tensor:
+        check_shape(self, x)
         return RMSNormFunction.apply(x, self.normalized_shape, self.weight, self.eps)
 
 

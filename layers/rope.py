@@ -55,9 +55,11 @@ class RoPEFunction(torch.autograd.Function):
 
 
 class FunctionRoPE(RoPE):
-    """RoPE with the hand-derived backward of RoPEFunction."""
+    """RoPE with the hand-derived backward of RoPEFunction, for x and tables of one dtype.  Raises ValueError for two."""
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.dtype != self.cos.dtype:
+            raise ValueError(f"FunctionRoPE: x is {x.dtype}, the tables {self.cos.dtype}; give one dtype, as by .to({x.dtype})")
         return RoPEFunction.apply(x, self.cos[: x.shape[-2]], self.sin[: x.shape[-2]])
 
 

@@ -5,9 +5,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from ..bench import GPU, Layer, Variant, randn
+from ._autograd import once_differentiable
 
 
 class SiLUFunction(torch.autograd.Function):
@@ -33,10 +33,17 @@ class SiLUFunction(torch.autograd.Function):
         return slope.mul_(grad).to(x.dtype)
 
 
+def _check(module: nn.SiLU) -> None:
+    """Raises ValueError for what the variants leave out."""
+    if module.inplace:
+        raise ValueError(f"{type(module).__name__}: this variant takes no inplace; use nn.SiLU for that")
+
+
 class FunctionSiLU(nn.SiLU):
     """nn.SiLU with the hand-derived backward of SiLUFunction."""
 
     def forward(self, input: Tensor) -> Tensor:
+        _check(self)
         return SiLUFunction.apply(input)
 
 
@@ -46,6 +53,7 @@ class TritonSiLU(nn.SiLU):
     def forward(self, input: Tensor) -> Tensor:
         from ..kernels.activations import silu  # here, so that this file can be read where Triton is not installed
 
+        _check(self)
         return silu(input)
 
 

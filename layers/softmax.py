@@ -11,8 +11,8 @@ from ..bench import GPU, Layer, Variant, randn
 class SoftmaxFunction(torch.autograd.Function):
     """dy_i/dx_j = y_i (1[i = j] - y_j), so that  dL/dx = y g - y sum(y g).
 
-    Saves y alone.  Half types are computed in float32, as stock does, which costs a float32 copy of y in backward:
-    stock's fused kernel keeps that copy in registers.  At a few thousand numbers Python's share, some microseconds a call, shows.
+    Saves y alone.  Half types are computed in float32, as stock does, which costs a float32 copy of y in backward.
+    On a CPU, backward is several passes over memory where stock makes one; at a few thousand numbers Python's share shows as well.
     """
 
     @staticmethod
@@ -30,10 +30,17 @@ class SoftmaxFunction(torch.autograd.Function):
         return product.addcmul_(y, product.sum(ctx.dim, keepdim=True), value=-1).to(grad.dtype), None
 
 
+def _check(module: nn.Softmax) -> None:
+    """Raises ValueError where stock would choose the dimension itself, with a warning."""
+    if module.dim is None:
+        raise ValueError(f"{type(module).__name__}: dim is None; give dim")
+
+
 class FunctionSoftmax(nn.Softmax):
     """nn.Softmax with the hand-derived backward of SoftmaxFunction."""
 
     def forward(self, input: Tensor) -> Tensor:
+        _check(self)
         return SoftmaxFunction.apply(input, self.dim)
 
 
@@ -43,6 +50,7 @@ class TritonSoftmax(nn.Softmax):
     def forward(self, input: Tensor) -> Tensor:
         from ..kernels.softmax import softmax  # here, so that this file can be read where Triton is not installed
 
+        _check(self)
         return softmax(input, self.dim)
 
 

@@ -4,19 +4,19 @@ swiglu has f(a) = a sigmoid(a), as LLaMA does (Touvron et al., 2023, arXiv:2302.
 P(a) = (1 + erf(a / sqrt 2)) / 2.  No biases.
 """
 
-import math
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from ..bench import GPU, Layer, Variant, randn
+from ._autograd import once_differentiable
+from .mlp import gelu_and_slope
 
 
 class GatedFeedForward(nn.Module):
-    """Stock.  (..., width) -> (..., width) by way of hidden numbers; activation is "silu" or "gelu"."""
+    """Stock.  (..., width) -> (..., width) through `hidden` numbers; activation is "silu" or "gelu"."""
 
     def __init__(self, width: int, hidden: int, activation: str) -> None:
         super().__init__()
@@ -35,8 +35,9 @@ class GatedFeedForwardFunction(torch.autograd.Function):
 
     dL/dW_down = g^T h,  da = d b f'(a),  db = d f(a),  dL/dW_gate = da^T x,  dL/dW_up = db^T x,  dL/dx = da W_gate + db W_up.
     SiLU, s = sigmoid(a):  f' = s + f (1 - s).  GELU, with the normal density p:  f' = P(a) + a p(a).
-    Saves x if W_gate or W_up want a gradient, the weights, a and b.  f(a) and h, which stock saves too, are computed again without a
-    product: two hidden tensors instead of four.  Computing a and b again as well would be two more products beside the nine.
+    Saves a and b; x only if W_gate or W_up want a gradient, those two only if x wants one, and W_down only if any of the three does.  f(a)
+    and h, which stock saves too, are computed again without a product: two hidden tensors instead of four.  Computing a and b again as well
+    would be two more products beside the nine.
     Backward's peak is above stock's all the same: stock frees its tensors one by one as it walks back, a Function all at its end.
     Half types: f and f' in float32.
     """
@@ -44,8 +45,11 @@ class GatedFeedForwardFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, gate: Tensor, up: Tensor, down: Tensor, activation: str) -> Tensor:
         a, b = F.linear(x, gate), F.linear(x, up)
-        ctx.save_for_backward(x if any(ctx.needs_input_grad[1:3]) else None, gate, up, down, a, b)
-        ctx.value_and_slope = {"silu": _silu, "gelu": _gelu}[activation]
+        wants_x, wants_gate, wants_up, *_ = ctx.needs_input_grad
+        gate_up = (gate, up) if wants_x else (None, None)
+        x_needed, down_needed = wants_gate or wants_up, wants_x or wants_gate or wants_up
+        ctx.save_for_backward(x if x_needed else None, *gate_up, down if down_needed else None, a, b)
+        ctx.value_and_slope = {"silu": _silu, "gelu": gelu_and_slope}[activation]
         h = {"silu": F.silu, "gelu": F.gelu}[activation](a).mul_(b)
         return F.linear(h, down)
 
@@ -78,13 +82,6 @@ def _silu(a: Tensor) -> tuple[Tensor, Tensor]:
     sigmoid = a.sigmoid()
     value = a * sigmoid
     return value, torch.addcmul(value, value, sigmoid, value=-1).add_(sigmoid)
-
-
-def _gelu(a: Tensor) -> tuple[Tensor, Tensor]:
-    """f(a) and f'(a)."""
-    probability = a.mul(math.sqrt(0.5)).erf_().add_(1).mul_(0.5)
-    power = a.square().mul_(-0.5 / math.log(2)).exp2_()  # exp(-a^2 / 2); on a CPU exp2 is the faster of the two
-    return a * probability, probability.addcmul_(a, power, value=1 / math.sqrt(2 * math.pi))
 
 
 class FunctionGatedFeedForward(GatedFeedForward):

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from ..bench import GPU, Layer, Variant, randn
+from ._autograd import once_differentiable
 from .attention import Attention, FunctionAttention, TritonAttention
 from .linear import FunctionLinear, TritonLinear
 from .rmsnorm import FunctionRMSNorm, TritonRMSNorm

@@ -25,12 +25,14 @@ from layerbench.bench.mistake import Mistake
 from layerbench.bench.plan import Selection
 from layerbench.bench.protocol import Answer, Request
 from layerbench.bench.record import Compiled, Device, Failed, LayerFacts, Memory, Point, Skipped, SweepGraphs, VariantFacts
-from layerbench.bench.remote import WorkerDied
+from layerbench.bench.remote import WorkerBroke, WorkerDied
 
 CPU = Device("cpu", "a processor", 2**30, ("float32",))
 POINT = Point("silu", {"batch": 4}, "float32", "cpu", "forward")
 BACKWARD = Point("silu", {"batch": 4}, "float32", "cpu", "backward")
+UPDATE = Point("silu", {"batch": 4}, "float32", "cpu", "update_adam")
 FLAT = Facts(Memory(100, 0, 300, 300), None, differentiable=False)
+FIXED = Facts(Memory(100, 0, 300, 300), None, learns=False)
 RULE = Rule(0.05, 0.005, 2)
 
 # --- one unit ------------------------------------------------------------------------------------------------------------------------
@@ -101,6 +103,15 @@ class Dying:
         if self.asked <= self.deaths:
             raise WorkerDied("make head" if self.variant else "idle", self.variant, "the worker process died: SIGKILL")
         return Prepared(7)
+
+
+def test_a_fault_of_ours_is_no_sides() -> None:
+    class Broken:
+        def answer(self, request: object) -> Prepared:
+            raise WorkerBroke("make head", "plain", "a fault of layerbench itself")
+
+    with pytest.raises(WorkerBroke):
+        hands._asked(Broken(), Prepare("head", POINT, "plain", 0), "head")  # type: ignore[arg-type]  # it has what is asked of one
 
 
 @pytest.mark.parametrize(
@@ -353,6 +364,7 @@ def test_what_is_known_before_timing() -> None:
             "skipped": verdicts.before_timing(benchmark, facts(), Skipped("compile", "no compiler"), ""),
             "alone": verdicts.before_timing(benchmark, facts(), Skipped("verify", "the reference 'stock' failed"), ""),
             "flat": verdicts.before_timing(Benchmark(BACKWARD, "plain", "silu.py", 3), facts(), FLAT, ""),
+            "fixed": verdicts.before_timing(Benchmark(UPDATE, "plain", "silu.py", 3), facts(), FIXED, ""),
             "other": verdicts.before_timing(benchmark, facts(), facts(), "it computes something else"),
         }.items()
         if row
@@ -364,6 +376,7 @@ def test_what_is_known_before_timing() -> None:
         "skipped": ("skipped", "no compiler"),
         "alone": ("wrong", "the reference 'stock' failed"),
         "flat": ("skipped", "no output of this layer has a gradient, so there is no backward to time"),
+        "fixed": ("skipped", "this layer has no parameters, so an optimizer has nothing to update"),
         "other": ("different", "it computes something else"),
     }
 

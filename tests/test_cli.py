@@ -41,7 +41,12 @@ BAD = {
     ),
     "unknown device": (["--device", "tpu"], "--device tpu: not on this machine; it has cpu"),
     "unknown dtype": (["--dtype", "float8"], "--dtype float8: unknown; choose from float32, bfloat16, float16"),
-    "unknown step": (["--step", "sideways"], "--step sideways: unknown; choose from forward, backward, training"),
+    "unknown step": (["--step", "sideways"], "--step sideways: unknown; choose from forward, backward, training, update"),
+    "unknown optimizer": (
+        ["--step", "update", "--optimizer", "lion"],
+        "--optimizer lion: unknown; choose from sgd, adam, adamw, rmsprop",
+    ),
+    "optimizer without an update": (["--optimizer", "adam"], "--optimizer adam: only the step update has an optimizer; add  --step update"),
     "unknown size": (
         ["--set", "bacth=1"],
         "--set bacth=...: no layer of the suite has that dimension (did you mean 'batch'?); they have batch, width",

@@ -35,9 +35,10 @@ def depthwise(input: Tensor, weight: Tensor, bias: Tensor | None = None, padding
 
 def cases() -> list[tuple]:
     """(kernel function, torch's, shapes of the tensors, other arguments)."""
-    from layerbench.kernels import avgpool2d, conv1d_causal, conv2d_strided, depthwise_conv2d
+    from layerbench.kernels import avgpool2d, conv1d_causal, depthwise_conv2d
+    from layerbench.kernels.conv2d import conv2d
+    from layerbench.kernels.conv2d import conv_transpose2d as transpose
 
-    conv2d, transpose = conv2d_strided.conv2d, conv2d_strided.conv_transpose2d
     return [
         (conv2d, F.conv2d, [(2, 3, 6, 7), (4, 3, 3, 2)], {}),
         (conv2d, F.conv2d, [(2, 3, 9, 8), (4, 3, 3, 2), (4,)], {"stride": 2, "padding": 1}),
@@ -84,7 +85,17 @@ def interpreted() -> None:
                 assert error < exact, (function.__name__, shapes, others, dtype, error)
         if math.prod(shapes[0]) < 2000:
             edges(function, stock, shapes, others)
+    more_positions_than_shares_of_the_usual_size()
+    forms_of_output_size()
     errors()
+
+
+def forms_of_output_size() -> None:
+    from layerbench.layers.adaptive_avgpool2d import TritonAdaptiveAvgPool2d
+
+    x = torch.randn(2, 3, 5, 7)
+    for out in (1, (None, 2), (3, None)):
+        torch.testing.assert_close(TritonAdaptiveAvgPool2d(out)(x), F.adaptive_avg_pool2d(x, out))
 
 
 def edges(function, stock, shapes, others) -> None:
@@ -104,10 +115,19 @@ def edges(function, stock, shapes, others) -> None:
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
 
 
+def more_positions_than_shares_of_the_usual_size() -> None:
+    from layerbench.kernels import conv2d
+
+    conv2d.MOST_SHARES = 2
+    tensors = [torch.randn(5, 2, 31, 31), torch.randn(3, 2, 2, 2), torch.randn(3)]
+    for got, expected in zip(run(conv2d.conv2d, tensors, {}), run(F.conv2d, tensors, {}), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+
+
 def errors() -> None:
     from layerbench.kernels.avgpool2d import adaptive_avg_pool2d, avg_pool2d
     from layerbench.kernels.conv1d_causal import causal_conv1d
-    from layerbench.kernels.conv2d_strided import conv2d, conv_transpose2d
+    from layerbench.kernels.conv2d import conv2d, conv_transpose2d
     from layerbench.kernels.depthwise_conv2d import depthwise_conv2d
 
     ones, image, row = torch.ones, torch.ones(2, 3, 5, 5), torch.ones(2, 3, 5)
@@ -150,17 +170,18 @@ def compiled() -> None:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from layerbench.kernels import avgpool2d, conv1d_causal, conv2d_strided, conv2d_strided_tiles, depthwise_conv2d
+    from layerbench.kernels import avgpool2d, conv1d_causal, conv2d, conv2d_tiles, depthwise_conv2d
 
     for function, _, shapes, others in cases():
         with pytest.raises(ValueError, match=r"on cpu; move (it|them) to a GPU, or set TRITON_INTERPRET=1"):
             function(*(torch.ones(shape) for shape in shapes), **others)
-    taps = {"STRIDE": 2, "PAD": 1, "KH": 4, "KW": 4} | conv2d_strided._blocks(32) | {"num_warps": 8, "num_stages": 1}
+    windows = {"STRIDE": 2, "PAD": 1, "KH": 4, "KW": 4}, {"STRIDE": 1, "PAD": 0, "KH": 5, "KW": 5}
+    taps = [window | conv2d._blocks(32) | {"num_warps": 8, "num_stages": 1} for window in windows]
     depth = {"PAD_H": 1, "PAD_W": 1, "KH": 3, "KW": 3}
     products = [
-        (conv2d_strided_tiles.conv2d_kernel, taps | {"HAS_BIAS": True, "BLOCK_POSITIONS": 128}),
-        (conv2d_strided_tiles.grad_weight_kernel, taps | {"POSITIONS": conv2d_strided.POSITIONS, "BLOCK_POSITIONS": 64}),
-        (conv2d_strided_tiles.conv_transpose2d_kernel, taps | {"HAS_BIAS": False, "bias_ptr": None, "BLOCK_POSITIONS": 128}),
+        *((conv2d_tiles.conv2d_kernel, each | {"HAS_BIAS": True, "BLOCK_POSITIONS": 128}) for each in taps),
+        *((conv2d_tiles.grad_weight_kernel, each | {"POSITIONS": conv2d.POSITIONS, "BLOCK_POSITIONS": 64}) for each in taps),
+        *((conv2d_tiles.conv_transpose2d_kernel, each | {"HAS_BIAS": False, "bias_ptr": None, "BLOCK_POSITIONS": 128}) for each in taps),
     ]
     others = [
         (depthwise_conv2d._depthwise_kernel, depth | {"TURNED": True, "HAS_BIAS": True, "BLOCK": 512}),

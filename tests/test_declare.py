@@ -103,5 +103,12 @@ def test_the_reference_must_run_everywhere() -> None:
     assert said == "layer 'softmax': the first variant 'triton' is the reference and must run on every device; remove devices="
 
 
+@pytest.mark.parametrize("calls", [0, -1, 1.5, True, "4"])
+def test_how_many_calls(calls: object) -> None:
+    said = f"layer 'softmax': calls is {calls!r}; write how many calls are made before state is compared, as 4"
+    assert mistake(calls=calls) == said
+    assert (layer().calls, layer(calls=4).calls) == (1, 4)
+
+
 def test_a_variant_both_there_and_absent() -> None:
     assert mistake(absent={"triton": "pointwise"}) == "layer 'softmax': 'triton' is both in variants and in absent; remove one"

@@ -32,8 +32,8 @@ def cases() -> list[tuple]:
     """(kernel function, the same in torch, shapes of the tensors, None where one is left out, other arguments)."""
     from layerbench.kernels.activations import gated, gelu, relu, silu
     from layerbench.kernels.linear_gelu import linear_gelu
-    from layerbench.kernels.log_softmax import log_softmax
     from layerbench.kernels.lora import lora_linear
+    from layerbench.kernels.softmax import log_softmax
 
     gates = {"relu": F.relu, "silu": F.silu, "gelu": F.gelu, "gelu_tanh": lambda a: F.gelu(a, approximate="tanh")}
     return [
@@ -76,10 +76,10 @@ def values() -> None:
 
 def edges() -> None:
     """Infinities, NaN and zeros; what is kept for backward, and gradients not asked for."""
-    from layerbench.kernels import linear_gelu
+    from layerbench.kernels import linear_gelu, matmul
     from layerbench.kernels.activations import gelu, relu, silu
-    from layerbench.kernels.log_softmax import log_softmax
     from layerbench.kernels.lora import lora_linear
+    from layerbench.kernels.softmax import log_softmax
 
     odd = torch.tensor([float("nan"), float("inf"), -float("inf"), 0.0, -0.0, 100.0, -100.0, 1e-30])
     for function, stock, others in ((relu, F.relu, {}), (silu, F.silu, {}), (gelu, F.gelu, {}), (gelu, F.gelu, {"approximate": "tanh"})):
@@ -104,6 +104,13 @@ def edges() -> None:
     for index in range(3):
         (alone,) = torch.autograd.grad(linear_gelu.linear_gelu(x, weight.detach(), bias)[:, index].sum(), bias)
         torch.testing.assert_close(alone, torch.autograd.grad(F.gelu(F.linear(x, weight.detach(), bias))[:, index].sum(), bias)[0])
+    empty = [torch.randn(2, 3, 0), torch.randn(5, 0), torch.randn(5)]  # no feature at all: what is left is the bias
+    for function, stock in ((linear_gelu.linear_gelu, lambda *them: F.gelu(F.linear(*them))), (matmul.linear, F.linear)):
+        for got, expected in zip(run(function, empty, {}), run(stock, empty, {}), strict=True):
+            torch.testing.assert_close(got, expected)
+    adapted = [*empty, torch.randn(2, 0), torch.randn(5, 2)]
+    for got, expected in zip(run(lora_linear, adapted, {"scale": 2.0}), run(lora, adapted, {"scale": 2.0}), strict=True):
+        torch.testing.assert_close(got, expected)
     a, b = torch.randn(2, 4, requires_grad=True), torch.randn(5, 2)
     got = torch.autograd.grad(lora_linear(x, weight.detach(), bias.detach(), a, b, 0.5).sum(), a)
     torch.testing.assert_close(got, torch.autograd.grad(lora(x, weight.detach(), bias.detach(), a, b, 0.5).sum(), a))
@@ -112,8 +119,8 @@ def edges() -> None:
 def errors() -> None:
     from layerbench.kernels.activations import gated, gelu, relu, silu
     from layerbench.kernels.linear_gelu import linear_gelu
-    from layerbench.kernels.log_softmax import log_softmax
     from layerbench.kernels.lora import lora_linear
+    from layerbench.kernels.softmax import log_softmax
 
     ones = torch.ones
     x, w, meta = ones(2, 3), ones(4, 3), ones(4, 3, device="meta")
@@ -158,24 +165,19 @@ def compiled() -> None:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from layerbench.kernels import activations, linear_gelu, log_softmax, lora
+    from layerbench.kernels import activations, linear_gelu, lora, matmul
 
     for function, _, shapes, others in cases():
-        with pytest.raises(ValueError, match="on cpu; move it to a GPU, or set TRITON_INTERPRET=1"):
+        with pytest.raises(ValueError, match=r"on cpu; move (it|them) to a GPU, or set TRITON_INTERPRET=1"):
             function(*(shape if shape is None else torch.ones(shape) for shape in shapes), **others)
     block = {"BLOCK": activations.BLOCK, "num_warps": 4}
-    tile = linear_gelu._tile(256, 512, torch.float16) | {"a_stride_k": 1, "b_stride_k": 1, "HAS_BIAS": True}
+    tile = matmul.tile(256, 512, torch.float16) | {"a_stride_k": 1, "b_stride_k": 1, "HAS_BIAS": True}
     low_rank = tile | {"c_stride_rank": 1, "d_stride_rank": 1, "HAS_BASE": True}
-    long = {"BLOCK_WIDTH": log_softmax.LONG_ROW_BLOCK, "num_warps": 8}
     kernels = (activations._forward_kernel, activations._backward_kernel, activations._gated_kernel, activations._gated_backward_kernel)
     launches = [
         *((kernel, block | {"KIND": kind}) for kernel in kernels for kind in activations.KINDS),
-        (log_softmax._forward_kernel, log_softmax._tile(4096)),
-        (log_softmax._backward_kernel, log_softmax._tile(4096)),
-        (log_softmax._forward_long_kernel, long),
-        (log_softmax._backward_long_kernel, long),
-        (linear_gelu._product_kernel, tile | {"GELU": True, "KEEP_Z": True}),
-        (linear_gelu._product_kernel, tile | {"GELU": False, "KEEP_Z": False, "z_ptr": None, "HAS_BIAS": False, "bias_ptr": None}),
+        (linear_gelu._product_kernel, tile | {"KEEP_Z": True}),
+        (linear_gelu._product_kernel, tile | {"KEEP_Z": False, "z_ptr": None, "HAS_BIAS": False, "bias_ptr": None}),
         (linear_gelu._slope_kernel, {"ROWS": linear_gelu.SUM_ROWS, "BLOCK_ROWS": 32, "BLOCK_COLUMNS": 64, "grad_stride_column": 1}),
         (lora._product_kernel, low_rank),
         (lora._product_kernel, low_rank | {"HAS_BASE": False, "a_ptr": None, "b_ptr": None, "HAS_BIAS": False, "bias_ptr": None}),

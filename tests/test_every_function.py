@@ -50,19 +50,21 @@ class Subject:
         return [*(each.detach() for each in outputs), *(each for each in gradients if each is not None)]
 
 
-def subjects(name: str, batch: int | None = None, strided: bool = False) -> dict[str, Subject]:
-    """Stock and function with the same numbers, at the first of the layer's odd sizes."""
+def subjects(
+    name: str, batch: int | None = None, strided: bool = False, variant: str = "function", dtype: torch.dtype = torch.float64
+) -> dict[str, Subject]:
+    """Stock and another variant with the same numbers, at the first of the layer's odd sizes."""
     declared = LAYERS[name]
     layer = declared.layer
     size = sizes(declared.facts, {})[0] | dict(layer.verify_at[0] if layer.verify_at else {})
     if batch is not None:
         size |= {next(iter(layer.sweep)): batch}
-    weights = make.reference(layer, size, torch.float64, "cpu", 0)
-    inputs = make.draw(layer.inputs, size, torch.float64, "cpu", 0)
+    weights = make.reference(layer, size, dtype, "cpu", 0)
+    inputs = make.draw(layer.inputs, size, dtype, "cpu", 0)
     if strided:
         inputs = tuple(each.transpose(0, -1).contiguous().transpose(0, -1) for each in inputs)
     reference = next(iter(layer.variants))
-    return {variant: Subject(layer, variant, size, weights, inputs) for variant in (reference, "function")}
+    return {each: Subject(layer, each, size, weights, inputs) for each in (reference, variant)}
 
 
 @every_layer
@@ -96,6 +98,13 @@ def test_second_derivatives_are_right_or_refused(name: str) -> None:
 
 
 @every_layer
+def test_a_second_derivative_under_a_constant_gradient_is_stocks_or_refused(name: str) -> None:
+    """As after y.sum(): the incoming gradient does not depend on anything, but dL/dx may.  Whichever single tensor wants one, and all."""
+    stock, function = subjects(name).values()
+    check_twice(function, stock, ONCE)
+
+
+@every_layer
 def test_an_empty_batch(name: str) -> None:
     try:
         stock, function = subjects(name, batch=0).values()
@@ -104,20 +113,43 @@ def test_an_empty_batch(name: str) -> None:
         with pytest.raises(type(refused)):
             subjects(name, batch=0)["function"].results()
         return
-    _same(function.results(), expected)
+    same(function.results(), expected)
 
 
 @pytest.mark.parametrize("name", [name for name, each in LAYERS.items() if each.layer.law is None])  # two variants draw two masks
 def test_non_contiguous_inputs(name: str) -> None:
     stock, function = subjects(name, strided=True).values()
-    _same(function.results(), stock.results())
+    same(function.results(), stock.results())
+
+
+def check_twice(subject: Subject, stock: Subject, refusal: str, **tolerances: float) -> None:
+    for wanting in [*({number} for number in range(len(stock.tensors))), set(range(len(stock.tensors)))]:
+        try:
+            found = twice(subject, wanting)
+        except RuntimeError as error:
+            assert refusal in str(error), error
+        else:
+            same(found, twice(stock, wanting), **tolerances)
+
+
+def twice(subject: Subject, wanting: set[int]) -> list[Tensor]:
+    """The derivatives of all first gradients' squares, under fixed cotangents; 0 where there are none."""
+    tensors = [each.detach().requires_grad_(number in wanting) for number, each in enumerate(subject.tensors)]
+    outputs = [each for each in subject(*tensors) if each.requires_grad]
+    wanted = [each for each in tensors if each.requires_grad]
+    cotangents = [torch.randn(each.shape, generator=torch.Generator().manual_seed(1), dtype=each.dtype) for each in outputs]
+    gradients = torch.autograd.grad(outputs, wanted, cotangents, create_graph=True, allow_unused=True) if outputs else ()
+    total = _sum([each for each in gradients if each is not None])
+    if not total.requires_grad:
+        return [torch.zeros_like(each) for each in wanted]
+    return list(torch.autograd.grad(total, wanted, allow_unused=True, materialize_grads=True))
 
 
 def _sum(tensors: Sequence[Tensor], power: int = 2) -> Tensor:
     return sum((each.pow(power).sum() for each in tensors if each.requires_grad), torch.zeros((), dtype=torch.float64))
 
 
-def _same(found: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
+def same(found: Sequence[Tensor], expected: Sequence[Tensor], rtol: float = 1e-10, atol: float = 1e-10) -> None:
     assert len(found) == len(expected)
     for ours, theirs in zip(found, expected, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10, equal_nan=True)
+        torch.testing.assert_close(ours, theirs, rtol=rtol, atol=atol, equal_nan=True)

@@ -1,7 +1,8 @@
 """Every custom op that a Triton variant calls keeps torch's contract for one: torch.library.opcheck, under Triton's interpreter.
 
-The ops are found by calling the layers.  This process may have imported triton for real already, so the checks run in a fresh one: this
-very file, as a script.
+The ops are found by calling the layers.  And a second derivative of a Triton variant is stock's, or refused.
+
+This process may have imported triton for real already, so the checks run in a fresh one: this very file, as a script.
 """
 
 import importlib.util
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from test_every_function import check_twice, subjects
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from layerbench.bench import make, mount
@@ -22,11 +24,12 @@ OURS = "_kernels"  # the end of a namespace: it is named by the package that the
 
 
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed: pip install triton")
-def test_every_op() -> None:
+@pytest.mark.parametrize(("what", "last"), [("ops", "ops checked"), ("second derivatives", "layers checked")])
+def test_every_op(what: str, last: str) -> None:
     environment = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, __file__], env=environment, capture_output=True, text=True, timeout=600)
+    done = subprocess.run([sys.executable, __file__, what], env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines()[-1].endswith("ops checked")
+    assert done.stdout.splitlines()[-1].endswith(last)
 
 
 class Calls(TorchDispatchMode):
@@ -43,13 +46,24 @@ class Calls(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
     def _copy(self, argument: Any) -> Any:
+        if isinstance(argument, list):
+            return [self._copy(each) for each in argument]
         if not isinstance(argument, torch.Tensor):
             return argument
         copy = argument.detach().clone(memory_format=torch.preserve_format)
         return copy.requires_grad_(argument.requires_grad and not self.backward)
 
 
-def main() -> None:
+def second_derivatives() -> None:
+    names = [each.layer.name for each in mount.mount(mount.DEFAULT) if "triton" in each.layer.variants]
+    for name in names:
+        print(name)
+        stock, triton = subjects(name, variant="triton", dtype=torch.float32).values()
+        check_twice(triton, stock, "Trying to backward through", rtol=1e-4, atol=1e-4)
+    print(f"{len(names)} layers checked")
+
+
+def ops() -> None:
     calls = Calls()
     for declared in mount.mount(mount.DEFAULT):
         layer = declared.layer
@@ -63,7 +77,8 @@ def main() -> None:
                 calls.backward = False
                 output = subject.forward()
                 calls.backward = True
-                subject.backward(output)
+                if any(cotangent is not None for cotangent in cotangents):
+                    subject.backward(output)
     assert calls.found
     for op, (arguments, named) in calls.found.items():
         torch.library.opcheck(op, arguments, named)
@@ -72,4 +87,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    {"ops": ops, "second derivatives": second_derivatives}[sys.argv[1]]()

@@ -136,20 +136,21 @@ def ops() -> None:
     def draw(*shape: int) -> torch.Tensor:
         return torch.randn(shape, requires_grad=True)
 
-    x, y, weight = torch.randn(2, 3, 6, 6), torch.randn(2, 4, 4, 5), torch.randn(4, 3, 3, 2)
+    x, y = torch.randn(2, 3, 6, 6), torch.randn(2, 4, 4, 5)
     winner = torch.randint(5, (2, 3, 3, 3), dtype=torch.uint8)
     calls = [
-        (matmul._matmul, (draw(5, 7), draw(7, 3), draw(3))),
-        (matmul._matmul, (draw(5, 7), draw(3, 7).T, None)),
+        (matmul.matmul, (draw(5, 7), draw(7, 3), draw(3))),
+        (matmul.matmul, (draw(5, 7), draw(3, 7).T, None)),
         (matmul._column_sum, (draw(5, 7),)),
-        (rmsnorm._rms_norm, (draw(5, 7), draw(7), 1e-6)),
-        (rmsnorm._rms_norm, (draw(5, 7), None, 1e-6)),
-        (rmsnorm._rms_norm_backward, (torch.randn(5, 7), torch.randn(5, 7), torch.randn(7), torch.rand(5))),
-        (softmax._softmax, (draw(5, 7),)),
-        (softmax._softmax_backward, (torch.randn(5, 7), torch.rand(5, 7))),
-        (conv2d._conv2d, (draw(2, 3, 6, 6), draw(4, 3, 3, 2), draw(4), 0)),
-        (conv2d._grad_input, (y, weight, 0)),
-        (conv2d._grad_weight, (y, x, 0)),
+        (rmsnorm._rms_norm, (draw(5, 7), None, draw(7), 1e-6)),
+        (rmsnorm._rms_norm, (draw(5, 7), draw(5, 7), None, 1e-6)),
+        (rmsnorm._rms_norm_backward, (torch.randn(5, 7), None, torch.randn(5, 7), torch.randn(7), torch.rand(5))),
+        (softmax._softmax, (draw(5, 7), False)),
+        (softmax._softmax, (draw(5, 7), True)),
+        (softmax._softmax_backward, (torch.randn(5, 7), torch.rand(5, 7), False)),
+        (conv2d._conv2d, (draw(2, 3, 6, 6), draw(4, 3, 3, 2), draw(4), 1, 0)),
+        (conv2d._conv_transpose2d, (draw(2, 4, 4, 5), draw(4, 3, 3, 2), draw(3), 1, 0, 6, 6)),
+        (conv2d._grad_weight, (y, x, 3, 2, 1, 0)),
         (maxpool2d._max_pool2d, (draw(2, 3, 6, 7), 2, True)),
         (maxpool2d._max_pool2d_backward, (torch.randn(2, 3, 3, 3), winner, 2, 6, 7)),
     ]
@@ -173,12 +174,12 @@ def errors() -> None:
         (rms_norm, (x, (2,)), "input (2, 3) must end in normalized_shape (2,)"),
         (rms_norm, (x, (3,), ones(2)), "weight is (2,); normalized_shape is (3,)"),
         (rms_norm, (x, (3,), ones(3).half()), "dtypes are [torch.float32, torch.float16]"),
-        (rms_norm, (x, (3,), meta), "input is on cpu, weight on meta; move both to one"),
+        (rms_norm, (x, (3,), meta), "devices are ['cpu', 'meta']; move all to one"),
         (rms_norm, (ones(1, 16_385), (16_385,)), "has 16385 numbers; this kernel takes 1 to 16384"),
         (softmax, (x.double(), -1), "input is torch.float64; give float32, bfloat16 or float16"),
         (conv2d, (image, ones(4, 2, 3, 3)), "input (2, 3, 5, 5) does not fit weight (4, 2, 3, 3)"),
         (conv2d, (image, ones(4, 3, 3, 3), ones(3)), "bias is (3,); weight (4, 3, 3, 3) needs (4,)"),
-        (conv2d, (image, ones(4, 3, 3, 3), None, 3), "padding 3 with input (2, 3, 5, 5) and weight (4, 3, 3, 3) is out of range"),
+        (conv2d, (image, ones(4, 3, 3, 3), None, 1, 3), "padding 3 with input (2, 3, 5, 5) and weight (4, 3, 3, 3) is out of range"),
         (conv2d, (image, ones(4, 3, 6, 6)), "padding 0 with input (2, 3, 5, 5) and weight (4, 3, 6, 6) is out of range"),
         (conv2d, (image, ones(4, 3, 3, 3).half()), "dtypes are [torch.float32, torch.float16]"),
         (conv2d, (image, ones(4, 3, 3, 3, device="meta")), "devices are ['cpu', 'meta']; move all to one"),
@@ -209,23 +210,16 @@ def compile_all(capability: int) -> None:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from layerbench.kernels import conv2d, matmul, maxpool2d, rmsnorm, softmax
+    from layerbench.kernels import matmul, maxpool2d, rmsnorm, softmax
 
-    window = {"PAD_H": 0, "PAD_W": 0, "KH": 5, "KW": 5, "BLOCK_OUT": 32, "BLOCK_TAPS": 32, "num_warps": 8, "num_stages": 1}
-    flags = {"TURNED": False, "HAS_BIAS": True}
-    turned = {"TURNED": True, "HAS_BIAS": False, "bias_ptr": None}
+    both, long = (False, True), {"BLOCK_WIDTH": softmax.LONG_ROW_BLOCK, "num_warps": 8}
     launches = [
-        (matmul._matmul_kernel, matmul._tile(256, 512, torch.float16) | {"HAS_BIAS": True, "a_stride_k": 1, "b_stride_k": 1}),
+        (matmul._matmul_kernel, matmul.tile(256, 512, torch.float16) | {"HAS_BIAS": True, "a_stride_k": 1, "b_stride_k": 1}),
         (matmul._column_sum_kernel, {"ROWS": 1024, "BLOCK_ROWS": 32, "BLOCK_COLUMNS": 64, "stride_column": 1}),
-        (rmsnorm._forward_kernel, rmsnorm._tile(1024) | {"HAS_WEIGHT": True}),
-        (rmsnorm._backward_kernel, rmsnorm._tile(1024) | {"HAS_WEIGHT": True}),
-        (softmax._forward_kernel, softmax._tile(4096)),
-        (softmax._backward_kernel, softmax._tile(4096)),
-        (softmax._forward_long_kernel, {"BLOCK_WIDTH": softmax.LONG_ROW_BLOCK, "num_warps": 8}),
-        (softmax._backward_long_kernel, {"BLOCK_WIDTH": softmax.LONG_ROW_BLOCK, "num_warps": 8}),
-        (conv2d._conv2d_kernel, window | flags | {"BLOCK_POSITIONS": 128}),
-        (conv2d._conv2d_kernel, window | turned | {"BLOCK_POSITIONS": 128, "PAD_H": 4, "PAD_W": 4}),
-        (conv2d._grad_weight_kernel, window | {"POSITIONS": conv2d.POSITIONS, "BLOCK_POSITIONS": 64}),
+        (rmsnorm._forward_kernel, rmsnorm._tile(1024) | {"HAS_WEIGHT": True, "HAS_RESIDUAL": False, "residual_ptr": None}),
+        (rmsnorm._backward_kernel, rmsnorm._tile(1024) | {"HAS_WEIGHT": True, "HAS_GRAD_H": False, "grad_h_ptr": None}),
+        *((kernel, softmax._tile(4096) | {"LOG": log}) for kernel in (softmax._forward_kernel, softmax._backward_kernel) for log in both),
+        *((kernel, long | {"LOG": log}) for kernel in (softmax._forward_long_kernel, softmax._backward_long_kernel) for log in both),
         (maxpool2d._forward_kernel, {"WINDOW": 2, "RELU": True, "BLOCK": 256}),
         (maxpool2d._backward_kernel, {"WINDOW": 2, "BLOCK": 1024}),
     ]
@@ -239,11 +233,12 @@ def compile_all(capability: int) -> None:
         compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
         assert compiled.asm["cubin"], kernel
         assert f".target sm_{capability}" in compiled.asm["ptx"], kernel
-        if kernel in (matmul._matmul_kernel, conv2d._conv2d_kernel, conv2d._grad_weight_kernel):
+        if kernel is matmul._matmul_kernel:
             assert "mma" in compiled.asm["ptx"], f"{kernel} multiplies float16 without tensor cores"
 
 
 if __name__ == "__main__":
+    torch.manual_seed(0)
     group = sys.argv[1]
     if group.startswith("sm_"):
         compile_all(int(group.removeprefix("sm_")))

@@ -73,7 +73,6 @@ def test_function_kl_counts_nothing_where_the_target_is_ruled_out() -> None:
 @pytest.mark.parametrize("training", [True, False])
 def test_blocks_of_images_add_up(monkeypatch: pytest.MonkeyPatch, training: bool) -> None:
     monkeypatch.setattr(batchnorm, "CACHED", 100)  # two images of 48 numbers
-    monkeypatch.setattr(groupnorm, "CACHED", 100)
     x = torch.randn(5, 4, 3, 4, dtype=torch.float64)
     for stock, ours in (
         (torch.nn.BatchNorm2d(4), batchnorm.FunctionBatchNorm(4)),
@@ -133,10 +132,10 @@ def losses() -> None:
 
 
 def norms() -> None:
-    from layerbench.kernels.add_rmsnorm import add_rms_norm
     from layerbench.kernels.batchnorm import batch_norm
     from layerbench.kernels.groupnorm import group_norm
     from layerbench.kernels.layernorm import layer_norm
+    from layerbench.kernels.rmsnorm import add_rms_norm
 
     x, weight = torch.randn(3, 4, 5) + 300, torch.randn(5)  # a variance taken as a difference of large sums would be wrong here
     shift = torch.randn(4)
@@ -152,6 +151,15 @@ def norms() -> None:
         same(run(batch_norm, [x], *mine, **named), run(F.batch_norm, [x], *theirs, **named), 2e-4)
         same([mine], [theirs])
     same(run(batch_norm, [x], None, None, training=True), run(F.batch_norm, [x], None, None, training=True), 2e-4)
+    mixed, cotangent = (torch.randn(6, 4, 5).half(), torch.randn(4), torch.randn(4)), torch.randn(6, 4, 5).half()  # as under autocast
+    results = []
+    for norm, (image, *affine) in ((batch_norm, mixed), (F.batch_norm, [each.double() for each in mixed])):
+        y = norm(image, None, None, *(each.requires_grad_() for each in affine), training=True)
+        results.append(torch.autograd.grad(y, affine, cotangent.to(y.dtype)))
+    same(*results)
+    mixed = [(x - 300).bfloat16(), torch.linspace(0.5, 1.5, 4)]  # the gradient of a float32 weight is not rounded as x is
+    weighted = [run(lambda x, w, norm=norm: norm(x, None, None, w, training=True), mixed)[2] for norm in (batch_norm, F.batch_norm)]
+    same(*([each] for each in weighted))
     for used in ([0], [1]):  # of y and h
         calls = (
             lambda *tensors, used=used: [add_rms_norm(*tensors, (5,))[i] for i in used],
@@ -161,7 +169,6 @@ def norms() -> None:
 
 
 def errors() -> None:
-    from layerbench.kernels.add_rmsnorm import add_rms_norm
     from layerbench.kernels.batchnorm import batch_norm
     from layerbench.kernels.cross_entropy import cross_entropy
     from layerbench.kernels.groupnorm import group_norm
@@ -169,6 +176,7 @@ def errors() -> None:
     from layerbench.kernels.layernorm import layer_norm
     from layerbench.kernels.linear_cross_entropy import linear_cross_entropy
     from layerbench.kernels.mse import mse_loss
+    from layerbench.kernels.rmsnorm import add_rms_norm
 
     x, classes, ones = torch.ones(2, 4), torch.zeros(2, dtype=torch.int64), torch.ones
     calls = [
@@ -203,15 +211,15 @@ def sm_90() -> None:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from layerbench.kernels import add_rmsnorm, batchnorm, cross_entropy, groupnorm, kl_div, layernorm, linear_cross_entropy, mse
+    from layerbench.kernels import batchnorm, cross_entropy, groupnorm, kl_div, layernorm, linear_cross_entropy, mse, rmsnorm
 
     tile = linear_cross_entropy._tile(256, torch.float16)
     affine, wants = {"HAS_WEIGHT": True, "HAS_BIAS": True}, {"X": True, "T": True}
     launches = [
         (layernorm._forward_kernel, layernorm._tile(1024) | affine),
         (layernorm._backward_kernel, layernorm._tile(1024) | {"HAS_WEIGHT": True, "AFFINE": True}),
-        (add_rmsnorm._forward_kernel, add_rmsnorm._tile(1024) | {"HAS_WEIGHT": True}),
-        (add_rmsnorm._backward_kernel, add_rmsnorm._tile(1024) | {"HAS_WEIGHT": True, "HAS_GRAD_H": True}),
+        (rmsnorm._forward_kernel, rmsnorm._tile(1024) | {"HAS_WEIGHT": True, "HAS_RESIDUAL": True}),
+        (rmsnorm._backward_kernel, rmsnorm._tile(1024) | {"HAS_WEIGHT": True, "HAS_GRAD_H": True}),
         (groupnorm._forward_kernel, groupnorm._block(5000) | affine),
         (groupnorm._forward_kernel, groupnorm._block(1) | affine | {"plane": 1, "channels": 1}),
         (groupnorm._sums_kernel, groupnorm._block(5000)),

@@ -69,6 +69,15 @@ def test_an_override_replaces_the_sweep_and_a_size_given_twice_is_visited_once()
     assert both == ["softmax-forward-cpu-float32-batch2-width64 stock,triton,compile", "gelu-forward-cpu-float32-n4 stock"]
 
 
+def test_an_update_is_a_step_for_each_optimizer() -> None:
+    layer = facts("linear", {"n": (4,)}, "stock")
+    assert ids(layer, steps=("training", "update")) == ["linear-training-cpu-float32-n4 stock", "linear-update_sgd-cpu-float32-n4 stock"]
+    both = ids(layer, steps=("update",), optimizers=("adam", "sgd", "adam"))
+    assert both == ["linear-update_adam-cpu-float32-n4 stock", "linear-update_sgd-cpu-float32-n4 stock"]
+    assert ids(layer, steps=("update_adam",)) == ["linear-update_adam-cpu-float32-n4 stock"]
+    assert refusal(expression="adam") == "-k: no point has the optimizer adam; add  --step update --optimizer adam"
+
+
 def test_a_step_given_twice_is_measured_once() -> None:
     assert len(ids(SOFTMAX, steps=("forward", "forward"))) == 2
 
@@ -147,7 +156,7 @@ def test_what_the_machine_or_the_suite_does_not_have() -> None:
     )
     assert refusal(present=(CPU, CUDA), devices=("xpu",)) == "--device xpu: not on this machine; it has cpu, cuda"
     assert refusal(dtypes=("fp32",)) == "--dtype fp32: unknown; choose from float32, bfloat16, float16"
-    assert refusal(steps=("inference",)) == "--step inference: unknown; choose from forward, backward, training"
+    assert refusal(steps=("inference",)) == "--step inference: unknown; choose from forward, backward, training, update"
     assert refusal(sizes={"widht": (4,)}) == (
         "--set widht=...: no layer of the suite has that dimension (did you mean 'width'?); they have batch, width"
     )

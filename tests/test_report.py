@@ -1,6 +1,7 @@
 """The page's text and data from synthetic runs.  What a browser makes of it is in test_report_browser.py."""
 
 import html.parser
+import random
 import re
 import time
 
@@ -30,7 +31,7 @@ from layerbench.bench.record import (
     Timing,
     Work,
 )
-from layerbench.bench.report import changes, details, figures, looks, panels, tables
+from layerbench.bench.report import changes, details, figures, looks, panels, same, tables
 
 EVIL = "</script><script>window.hacked=1</script><img src=x onerror=window.hacked=1>\"'<b>&amp;"
 
@@ -346,3 +347,31 @@ def test_rates_are_in_the_details_and_graphs_over_the_sweep_in_the_table():
     stock, function, _ = packed(text, "details")["points"][0]["variants"]
     assert (stock["rates"], function["rates"]) == ("200 GFLOP/s, 10.0 GB/s", "320 GFLOP/s, 16.0 GB/s")
     assert "<td class=n>2<td class=n>0<td class=n>0<td class=n>2" in text
+
+
+def test_each_layer_says_whether_it_is_the_same_and_what_it_holds_for_backward(small):
+    softmax, gelu = same.rows(small, frame.tidy(small), ["stock", "function", "triton", "compile"])
+    assert (softmax.layer, softmax.device) == ("softmax", "cpu")
+    assert [(cell.look, cell.word, cell.saved) for cell in softmax.cells] == [
+        ("verified", "✓ 33\u00a0%", "4.10 kB – 2.10 MB"),
+        ("verified", "✓ 33\u00a0%", "0.50×"),  # of the points that were measured
+        ("checked", "✓ 50\u00a0%", ""),
+        ("verified", "✓ 33\u00a0%", "0.75×"),
+    ]
+    assert [(cell.look, cell.word, cell.note) for cell in gelu.cells[2:]] == [
+        ("absent", "no variant", "pointwise: compile writes it"),
+        ("failed", "✗ failed", "failed at verify: weight grad is off by 3.1e-3, allowed 4.8e-7"),
+    ]
+
+
+def test_memory_where_the_reference_holds_none_is_in_bytes():
+    layer = fixture_run.facts("embedding", {"batch": (8,)}, ("stock", "function", "compile"))
+    point = Point("embedding", {"batch": 8}, "float32", "cpu", "forward")
+    none, some = ({"memory": Memory(100, saved, 300, 400)} for saved in (0, 64))
+    special = {
+        (point.id, name): msgspec.structs.replace(fixture_run.measured(fixture_run.timing(random.Random(1), 1e-3, 24), 8, name), **held)
+        for name, held in {"stock": none, "function": some, "compile": none}.items()
+    }
+    run = fixture_run.make((layer,), steps=("forward",), special=special)
+    (row,) = same.rows(run, frame.tidy(run), ["stock", "function", "compile"])
+    assert [cell.saved for cell in row.cells] == ["0 B", "64 B", "0 B"]

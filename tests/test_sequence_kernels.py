@@ -22,6 +22,9 @@ def test_in_a_fresh_process(group: str, interpret: str) -> None:
 
 
 def interpreted() -> None:
+    import torch
+
+    torch.manual_seed(0)
     attention_of_other_shapes()
     embedding_edges()
     states_of_lstm_and_gru()

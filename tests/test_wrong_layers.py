@@ -4,8 +4,11 @@ from pathlib import Path
 
 import inprocess
 import pytest
+import torch
+from torch import Tensor, nn
 
-from layerbench.bench import frame, store, summary
+from layerbench.bench import Layer, Variant, frame, make, randn, store, summary, verify
+from layerbench.bench.prove import prove
 from layerbench.bench.record import Failed, Measured
 
 SUITE = '''
@@ -161,3 +164,75 @@ def test_the_others_are_measured_and_only_they_rank(run) -> None:
     table = frame.tidy(run)
     assert set(table.variant[table.speedup.notna()]) == {"again", "noise_floor"}
     assert set(summary.winners(table, {"linear": "stock"}).winner) == {"stock"}
+
+
+class Momentum(nn.Module):
+    """b <- b / 2 + g,  w <- w - b,  in place; and it counts its calls."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(width), requires_grad=False)
+        self.register_buffer("momentum", torch.randn(width))
+        self.register_buffer("calls", torch.tensor(0))
+
+    def forward(self, gradient: Tensor) -> Tensor:
+        self.calls += 1
+        self.momentum.div_(2).add_(gradient.detach())
+        return self.weight.sub_(self.momentum)
+
+
+class DropsItAtTheSecondCall(Momentum):
+    def forward(self, gradient: Tensor) -> Tensor:
+        if self.calls == 1:
+            self.momentum.zero_()
+        return super().forward(gradient)
+
+
+class WeightAstrayFromTheThird(Momentum):
+    def forward(self, gradient: Tensor) -> Tensor:
+        super().forward(gradient)
+        return self.weight.mul_(1.01) if self.calls >= 3 else self.weight
+
+
+class OutputAloneIsRight(Momentum):
+    def forward(self, gradient: Tensor) -> Tensor:
+        output = super().forward(gradient).clone()
+        if self.calls == 4:
+            self.weight.mul_(1.01)
+        return output
+
+
+def stateful(module: type[Momentum], calls: int) -> Layer:
+    variants = {"stock": Variant(Momentum), "wrong": Variant(module)}
+    return Layer("momentum", {"width": (8,)}, (randn("width"),), lambda module, size: module(size["width"]), variants, calls=calls)
+
+
+@pytest.mark.parametrize(
+    ("module", "told"),
+    [
+        (DropsItAtTheSecondCall, "output: off by"),
+        (WeightAstrayFromTheThird, "output: off by"),
+        (OutputAloneIsRight, "weight after: off by"),
+    ],
+)
+def test_state_that_goes_wrong_at_a_later_call_is_seen_after_several(module: type[Momentum], told: str) -> None:
+    after_one, after_four = (prove(stateful(module, calls), ("wrong",), "float32", "cpu", lambda *_: None)["wrong"] for calls in (1, 4))
+    assert not isinstance(after_one, Failed)
+    assert [each.tensor for each in after_one] == ["output", "weight after", "momentum after", "calls after"]
+    assert isinstance(after_four, Failed)
+    assert (after_four.stage, after_four.reason[: len(told)]) == ("verify", told)
+
+
+def test_state_is_put_back_where_it_lay() -> None:
+    torch.manual_seed(0)
+    module, gradient = Momentum(3), torch.randn(3)
+    before = {name: (tensor.data_ptr(), tensor.tolist()) for name, tensor in module.state_dict().items()}
+    seen = verify.observe(make.subject("stock", module, (gradient,), (None,)), 0, calls=4)
+    assert {name: (tensor.data_ptr(), tensor.tolist()) for name, tensor in module.state_dict().items()} == before
+    assert seen.state["calls after"] == 4
+    b, w = torch.tensor(before["momentum"][1]), torch.tensor(before["weight"][1])
+    for _ in range(4):
+        b = b / 2 + gradient
+        w = w - b
+    torch.testing.assert_close(seen.outputs["output"], w)
+    torch.testing.assert_close(seen.state["momentum after"], b)

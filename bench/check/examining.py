@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..protocol import Describe, Finished, Prove
 from ..record import Checked, Failed, Outcome, Point
-from ..remote import INTERPRETER, Worker, WorkerDied
+from ..remote import INTERPRETER, Worker, WorkerBroke, WorkerDied
 from . import same
 from .hands import Fault, Hands
 from .messages import Examine, Sketched, SketchReference
@@ -86,6 +86,8 @@ def proved(benchmarks: Sequence[Benchmark], root: Path, threads: int, hang_secon
 def _prove(worker: Worker, benchmark: Benchmark) -> Outcome:
     try:
         answer = worker.answer(Prove(benchmark.point.layer, benchmark.point.dtype, (benchmark.variant,)))
+    except WorkerBroke:
+        raise
     except WorkerDied as death:
         return Failed(death.stage, death.reason)
     assert isinstance(answer, Finished)

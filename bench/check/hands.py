@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 from ..protocol import Answer, Request
 from ..record import Point
-from ..remote import Worker, WorkerDied
+from ..remote import Worker, WorkerBroke, WorkerDied
 from . import unit
 from .messages import Examine, Examined, MeasuredUnit, MeasureUnit, Prepare, Prepared, Sketched, SketchReference, TimeBlock, TimedBlock
 from .record import Unit
@@ -154,6 +154,8 @@ def _asked(worker: Worker, request: Request, side: str) -> Answer | Fault:
     while True:
         try:
             return worker.answer(request)
+        except WorkerBroke:  # nobody's side: there is no verdict
+            raise
         except WorkerDied as death:
             tries -= 1
             if death.variant or not tries:

@@ -44,6 +44,7 @@ class Facts(Struct, frozen=True, tag="facts"):
     memory: Memory
     compiled: Compiled | None
     differentiable: bool = True  # whether there is a backward to time
+    learns: bool = True  # whether there is a parameter to update
 
 
 class Examined(Struct, frozen=True, tag=True):

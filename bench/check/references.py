@@ -26,7 +26,7 @@ def sketch(layer: Layer, point: Point) -> Sketched:
         _fill(module)
         inputs = make.draw(layer.inputs, point.size, torch.float64, point.device, SEED)
         cotangents = make.cotangents(make.probe(module, inputs), SEED)
-        seen = verify.observe(make.subject("reference", module, inputs, cotangents), SEED).all()
+        seen = verify.observe(make.subject("reference", module, inputs, cotangents), SEED, layer.calls).all()
     return Sketched(repr(tuple(layer.inputs)), {name: _project(tensor) for name, tensor in {**dict(module.state_dict()), **seen}.items()})
 
 

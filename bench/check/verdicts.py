@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from msgspec import structs
 
+from .. import steps
 from ..record import Checked, Failed, Measured, Skipped
 from . import exact, sequential
 from .hands import Fault
@@ -40,8 +41,9 @@ def before_timing(benchmark: Benchmark, base: Known | Fault, head: Known | Fault
         return benchmark.row("wrong" if side == "head" else "new", why)
     if difference:
         return benchmark.row("different", difference)
-    timeable = benchmark.point.step == "forward" or all(isinstance(each, Facts) and each.differentiable for each in (base, head))
-    return None if timeable else benchmark.row("skipped", "no output of this layer has a gradient, so there is no backward to time")
+    both = [each for each in (base, head) if isinstance(each, Facts)]
+    reason = steps.impossible(benchmark.point.step, all(each.differentiable for each in both), all(each.learns for each in both))
+    return benchmark.row("skipped", reason) if reason else None
 
 
 def timed_row(benchmark: Benchmark, base: Known | Fault, head: Known | Fault, timed: Timed) -> Row:

@@ -16,7 +16,7 @@ import pandas as pd
 from .. import frame, sanity, stats, summary
 from ..record import Change, Run
 from . import changes as changed
-from . import details, devices, figures, looks, panels, tables, validity, words
+from . import details, devices, figures, looks, panels, same, tables, validity, words
 
 HERE = Path(__file__).parent
 BUNDLE = "plotly-basic.min.js"
@@ -72,6 +72,7 @@ def _first_screen(run: Run, table: pd.DataFrame, changes: Sequence[Change]) -> d
         "matrix_names": summary.variants(run),
         "matrix": tables.matrix(rows, {layer.name: layer.reference for layer in run.layers}),
         "matrix_notes": tables.matrix_notes(rows),
+        "same": same.rows(run, table, summary.variants(run)),
         "warnings": tables.warnings(run),
         "environment": msgspec.json.format(msgspec.json.encode(run.environment), indent=2).decode(),
     }

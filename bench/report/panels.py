@@ -6,10 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+from .. import steps
 from ..declare import NOISE_FLOOR
 from ..record import LayerFacts, Run
-
-STEPS = ("forward", "backward", "training")
 
 
 @dataclass(frozen=True)
@@ -25,8 +24,7 @@ class Panel:
 
     @property
     def steps(self) -> list[str]:
-        present = list(dict.fromkeys(row.step for row in self.rows))
-        return sorted(present, key=lambda step: STEPS.index(step) if step in STEPS else len(STEPS))
+        return sorted({row.step for row in self.rows}, key=steps.place)
 
     @property
     def ticks(self) -> list[int]:

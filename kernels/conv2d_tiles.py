@@ -1,4 +1,4 @@
-"""The three kernels behind conv2d_strided.py, which has their method, their ops and their contract: not for use on their own."""
+"""The three kernels behind conv2d.py, which has their method, their ops and their contract: not for use on their own."""
 
 import triton
 import triton.language as tl
@@ -22,11 +22,16 @@ def _gather(
 ):
     """x at (output positions, taps), 0 in the padding."""
     image = (position // (out_height * out_width)).to(tl.int64)
-    row = (position // out_width % out_height * STRIDE - PAD)[:, None] + (tap // KW % KH)[None, :]
-    column = (position % out_width * STRIDE - PAD)[:, None] + (tap % KW)[None, :]
-    mask &= (row >= 0) & (row < height) & (column >= 0) & (column < width)
-    plane = image[:, None] * channels + (tap // (KH * KW))[None, :]
-    return tl.load(x_ptr + (plane * height * width + row * width + column), mask=mask, other=0.0)
+    row = position // out_width % out_height * STRIDE - PAD
+    column = position % out_width * STRIDE - PAD
+    tap_row = tap // KW % KH
+    tap_column = tap % KW
+    if PAD > 0:
+        mask &= (row[:, None] >= -tap_row[None, :]) & (row[:, None] < (height - tap_row)[None, :])
+        mask &= (column[:, None] >= -tap_column[None, :]) & (column[:, None] < (width - tap_column)[None, :])
+    corner = image * channels * height * width + row * width + column
+    step = tap // (KH * KW) * (height * width) + tap_row * width + tap_column
+    return tl.load(x_ptr + (corner[:, None] + step[None, :]), mask=mask, other=0.0)
 
 
 @triton.jit
@@ -60,8 +65,9 @@ def conv2d_kernel(
         tap = start + tl.arange(0, BLOCK_TAPS)
         mask = (position < positions)[:, None] & (tap < taps)[None, :]
         x = _gather(x_ptr, position, tap, mask, channels, height, width, out_height, out_width, STRIDE, PAD, KH, KW)
-        weight_mask = (tap < taps)[:, None] & (out < out_channels)[None, :]
-        weight = tl.load(weight_ptr + (out[None, :] * taps + tap[:, None]), mask=weight_mask, other=0.0)
+        # out * taps + tap is the same, and takes up to 33 registers more on sm_90
+        offset = (out[None, :] * channels + (tap // (KH * KW))[:, None]) * (KH * KW) + (tap % (KH * KW))[:, None]
+        weight = tl.load(weight_ptr + offset, mask=(tap < taps)[:, None] & (out < out_channels)[None, :], other=0.0)
         total = tl.dot(x, weight, total, input_precision="ieee")
     if HAS_BIAS:
         total += tl.load(bias_ptr + out, mask=out < out_channels, other=0.0).to(tl.float32)[None, :]
@@ -100,9 +106,11 @@ def conv_transpose2d_kernel(
     out = tl.program_id(1) * BLOCK_OUT + tl.arange(0, BLOCK_OUT)
     phase_columns = tl.cdiv(out_width, STRIDE)
     phase_size = tl.cdiv(out_height, STRIDE) * phase_columns
-    image = (position // phase_size).to(tl.int64)[:, None]
-    out_row = (position % phase_size // phase_columns * STRIDE + phase // STRIDE)[:, None]
-    out_column = (position % phase_columns * STRIDE + phase % STRIDE)[:, None]
+    image = (position // phase_size).to(tl.int64)
+    out_row = position % phase_size // phase_columns * STRIDE + phase // STRIDE
+    out_column = position % phase_columns * STRIDE + phase % STRIDE
+    row, column = (out_row + PAD) // STRIDE, (out_column + PAD) // STRIDE  # of x, under the first tap
+    corner = image * channels * height * width + row * width + column
     steps_h: tl.constexpr = (KH + STRIDE - 1) // STRIDE  # each step is STRIDE taps on, and one row of x back
     steps_w: tl.constexpr = (KW + STRIDE - 1) // STRIDE
     steps = channels * steps_h * steps_w
@@ -113,18 +121,19 @@ def conv_transpose2d_kernel(
         tap_row = (phase // STRIDE + PAD) % STRIDE + step_row * STRIDE
         tap_column = (phase % STRIDE + PAD) % STRIDE + step_column * STRIDE
         is_tap = (step < steps) & (tap_row < KH) & (tap_column < KW)
-        row = (out_row + PAD) // STRIDE - step_row[None, :]
-        column = (out_column + PAD) // STRIDE - step_column[None, :]
-        mask = (position < positions)[:, None] & is_tap[None, :] & (row >= 0) & (row < height) & (column >= 0) & (column < width)
-        offset = (image * channels + channel[None, :]) * height * width + row * width + column
-        x = tl.load(x_ptr + offset, mask=mask, other=0.0)
+        mask = (position < positions)[:, None] & is_tap[None, :]
+        mask &= (row[:, None] >= step_row[None, :]) & (row[:, None] < (height + step_row)[None, :])
+        mask &= (column[:, None] >= step_column[None, :]) & (column[:, None] < (width + step_column)[None, :])
+        away = channel * (height * width) - step_row * width - step_column
+        x = tl.load(x_ptr + (corner[:, None] + away[None, :]), mask=mask, other=0.0)
         weight_offset = (channel[:, None] * out_channels + out[None, :]) * (KH * KW) + (tap_row * KW + tap_column)[:, None]
         weight = tl.load(weight_ptr + weight_offset, mask=is_tap[:, None] & (out < out_channels)[None, :], other=0.0)
         total = tl.dot(x, weight, total, input_precision="ieee")
     if HAS_BIAS:
         total += tl.load(bias_ptr + out, mask=out < out_channels, other=0.0).to(tl.float32)[None, :]
-    offset = (image * out_channels + out[None, :]) * out_height * out_width + out_row * out_width + out_column
-    mask = (position < positions)[:, None] & (out < out_channels)[None, :] & (out_row < out_height) & (out_column < out_width)
+    plane = image[:, None] * out_channels + out[None, :]
+    offset = plane * (out_height * out_width) + (out_row * out_width + out_column)[:, None]
+    mask = ((position < positions) & (out_row < out_height) & (out_column < out_width))[:, None] & (out < out_channels)[None, :]
     tl.store(y_ptr + offset, total.to(y_ptr.dtype.element_ty), mask=mask)
 
 
