@@ -54,6 +54,7 @@ def _measure(benchmark: Any, layer: Layer, task: Task, variant: str) -> None:
     if declared.compile:
         compiling.forget()
         compiling.compile_cold(subject, any(cotangent is not None for cotangent in truth.cotangents))
+        module.load_state_dict(truth.weights.state_dict())  # as drawn: to compile it was called, which may change its buffers
     verify.judge(subject, truth)
     call = make.call(subject, point.step)
     benchmark.group = point.id

@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from layerbench.bench import compiling
+
 LAYERS = """
 import torch
 from torch import nn
@@ -19,6 +23,8 @@ class Wrong(nn.Softmax):
     def forward(self, x):
         return super().forward(x) * 1.01
 
+norm = Layer("norm", {"batch": (4,)}, (randn("batch", 8),), lambda module, size: module(8),
+    {"stock": Variant(nn.BatchNorm1d), "compile": Variant(nn.BatchNorm1d, compile=True)})
 softmax = Layer("softmax", {"batch": (1, 10), "width": (64,)}, (randn("batch", "width"),), lambda module, size: module(-1),
     {"stock": Variant(nn.Softmax), "manual": Variant(Manual), "wrong": Variant(Wrong), "gpu": Variant(Manual, devices=GPU)})
 """
@@ -48,6 +54,14 @@ def test_k_selects_points_by_id_and_the_run_is_a_pytest_benchmark_file(tmp_path:
         f"softmax-{step}-{point}-{variant}" for step in ("forward", "backward") for variant in ("stock", "manual")
     )
     assert "gpu is declared for devices='gpu', and this point is on cpu" in done.stdout
+
+
+def test_a_compiled_variant_with_running_statistics_is_verified_as_drawn(tmp_path: Path) -> None:
+    if missing := compiling.missing_compiler():
+        pytest.skip(missing)
+    done = face(tmp_path, "-k", "norm and forward and compile")
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout
 
 
 def test_a_wrong_variant_fails_its_test_and_is_not_timed(tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ TEXT = (
     "The first 43 suites without a plant, and those with +5 % everywhere and +3 %, were taken when no block was taken again and a",
     "confirmation had at most eight units. The next 21, and all with +10 % and +5 % in one, had one or two bursty neighbours more than",
     "named, left over from trials that were stopped, and 14 of them test runs besides: they took up to 161 s.",
+    "The last 104 under load had test runs of the lowest priority beside them, and about eight of those a program that took all memory.",
 )
 COLUMNS = ["plant", "condition", "threshold", "suites", "flagged", "false", "found", "missed", "inconclusive"]
 COLUMNS += ["code 4", "median", "longest"]
