@@ -50,7 +50,7 @@ class ConvPoolReLUFunction(torch.autograd.Function):
         planes = F.conv2d(x, weight, bias)
         y, winners = F.max_pool2d(planes, 2, return_indices=True)
         y.relu_()
-        ctx.plane = planes.shape[2:]
+        ctx.plane, ctx.kernel = planes.shape[2:], weight.shape[2:]
         wants_x, wants_weight, _ = ctx.needs_input_grad
         saved = x if wants_weight else None, weight if wants_x else None
         ctx.save_for_backward(*saved, y, winners.to(torch.int16 if ctx.plane.numel() <= 2**15 else torch.int64))
@@ -65,7 +65,7 @@ class ConvPoolReLUFunction(torch.autograd.Function):
         d = grad.new_zeros(*y.shape[:2], ctx.plane.numel())
         d = d.scatter_(2, winners.flatten(2).long(), passed.flatten(2)).unflatten(2, ctx.plane)
         grad_x = F.conv_transpose2d(d, weight) if wants_x else None
-        grad_weight = correlate(x, d, weight.shape[2:], (1, 1), (0, 0)) if wants_weight else None
+        grad_weight = correlate(x, d, ctx.kernel, (1, 1), (0, 0)) if wants_weight else None
         return grad_x, grad_weight, passed.sum((2, 3)).sum(0) if wants_bias else None
 
 

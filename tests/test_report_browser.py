@@ -35,7 +35,7 @@ def draw_first(page) -> float:
 
 def test_first_screen_holds_the_verdict_the_strip_and_the_whole_matrix(visit):
     page = visit("small")
-    for selector in ("h1", ".strip", ".matrix"):
+    for selector in ("h1", ".strip", "#matrix .matrix"):
         box = page.locator(selector).bounding_box()
         assert box["y"] + box["height"] <= 800, selector
     assert page.evaluate("document.documentElement.scrollWidth") == 1280
