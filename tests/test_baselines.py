@@ -20,5 +20,8 @@ def test_a_tracked_run_reads_and_its_page_says_what_it_says(path: Path, tmp_path
     page = report.write(run, tmp_path / "index.html").read_text()
     first = summary.verdict(run, table).partition(". ")[0]
     assert first in page
-    assert set(table.outcome) <= {"measured", "checked"}
+    skipped = table[table.outcome == "skipped"]  # of layers without a backward, as an optimizer's step
+    assert {reason.rpartition(", so ")[2] for reason in skipped.reason} <= {"there is no backward to time"}
+    assert set(table.outcome) - {"skipped"} == {"measured", "checked"}
+    assert {layer.file.partition("/")[0] for layer in run.layers} == {"layers"}
     assert "/" not in run.command.replace("layerbench run", "")
