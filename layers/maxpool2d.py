@@ -17,6 +17,7 @@ class MaxPool2dFunction(torch.autograd.Function):
 
     Saves each winner's place in its plane in 16 bits where it fits, a quarter of the indices that stock keeps; stock keeps x too.
     Numbers are only moved, so that every type is exact.
+    On a CPU backward first widens the winners to 64 bits for the scatter, a pass that stock's indices do not need.
     """
 
     @staticmethod

@@ -13,6 +13,7 @@ class MSEFunction(torch.autograd.Function):
 
     Saves x and t, which the caller has anyway; the difference is one operation away.
     Half types are computed in float32, which costs a float32 copy of x; stock rounds each square to the half type.
+    On a CPU forward goes over memory once each for difference, square and mean, where stock makes the first two in one pass.
     """
 
     @staticmethod
