@@ -29,9 +29,9 @@ class LSTMFunction(torch.autograd.Function):
     Saves x only if W_ih wants a gradient, and W_ih only if x wants one; W_hh, the activated gates i, f, g, o, and h and c of every step;
     tanh(c) is computed again.  Beside the output that is 5 hidden numbers a step; stock's oneDNN kernel keeps three times as many.  Half
     types are computed and saved in float32.
-    Where x is no half type, y is a view of the saved h: to change it in place is refused, where stock allows it.
-    On a CPU stock is one call for all steps where this is eight calls a step: training takes half as long again at batch 32, and
-    more than twice as long at batch 1.
+    Where x is no half type, y is a view of the saved h: to change it in place is refused.
+    On a CPU stock is one call for all steps where this is eight calls a step: at batch 8 forward took
+    nearly three times as long, backward not quite twice (docs/layers.md).
     """
 
     @staticmethod

@@ -25,7 +25,8 @@ class Stock(nn.Linear):
 def _layer(width: int, **more: object) -> Layer:
     sweep = {"batch": (4,), "width": (width,)}
     variants = {"stock": Variant(Stock), "unguarded": Variant(Unguarded)}
-    return Layer("logits", sweep, (randn("batch", "width"),), lambda module, size: module(size["width"], 16), variants, **more)  # type: ignore[arg-type]
+    inputs = (randn("batch", "width"),)
+    return Layer("logits", sweep, inputs, lambda module, size: module(size["width"], 16), variants, **more)  # type: ignore[arg-type]  # any
 
 
 def test_sizes_then_scales() -> None:
