@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from ..bench import GPU, Layer, Variant, randn
 from ._autograd import once_differentiable
-
-CACHED = 2**17  # numbers in a block of images on a CPU: a few arrays of that size stay in the caches
+from ._blocks import blocks
 
 
 class BatchNormFunction(torch.autograd.Function):
@@ -61,13 +60,16 @@ class BatchNormFunction(torch.autograd.Function):
         scale = rstd if weight is None else rstd * weight.view(1, -1, 1)
         level, along = _sums(grad, x, mean) if ctx.training or wants_weight or wants_bias else (None, None)
         grad_x = torch.empty_like(grad, memory_format=torch.contiguous_format) if wants_x else None
-        for part in blocks_of_images(grad) if wants_x else ():
-            g = grad[part].to(rstd.dtype).flatten(2)
+        if ctx.training and wants_x:
+            share = scale * (-rstd.numel() / max(1, grad.numel()))
+            level_share, along_share = level * share, along * rstd.square() * share
+        for part in blocks(grad) if wants_x else ():
+            g, d = (each[part].flatten(2) for each in (grad, grad_x))
             if ctx.training:
-                share = rstd.numel() / grad.numel()
-                d = (x[part].flatten(2) - mean).mul_(along * rstd.square() * -share)
-                g = d.add_(g).sub_(level * share)
-            torch.mul(g, scale, out=grad_x[part].view(g.shape))
+                off = (x[part].flatten(2) - mean).mul_(along_share).add_(level_share)
+                torch.addcmul(off, g, scale, out=d)
+            else:
+                torch.mul(g, scale, out=d)
         grad_weight = (along * rstd).view(-1) if wants_weight else None  # autograd rounds both to the parameters' own type
         return grad_x, grad_weight, level.view(-1) if wants_bias else None, None, None, None, None
 
@@ -75,22 +77,16 @@ class BatchNormFunction(torch.autograd.Function):
 def _sums(grad: Tensor, x: Tensor | None, mean: Tensor) -> tuple[Tensor, Tensor]:
     """The sums of g and, if there is an x, of g (x - m) by channel, shaped as m (1, channels, 1)."""
     level, along = torch.zeros_like(mean), torch.zeros_like(mean)
-    for part in blocks_of_images(grad):
+    for part in blocks(grad):
         g = grad[part].to(mean.dtype).flatten(2)
-        level += g.sum((0, 2), keepdim=True)
+        level += g.sum(2, keepdim=True).sum(0, keepdim=True)
         if x is not None:
-            along += (x[part].flatten(2) - mean).mul_(g).sum((0, 2), keepdim=True)
+            along += (x[part].flatten(2) - mean).mul_(g).sum(2, keepdim=True).sum(0, keepdim=True)
     return level, along
 
 
 def _wide(x: Tensor) -> torch.dtype:
     return torch.promote_types(x.dtype, torch.float32)
-
-
-def blocks_of_images(x: Tensor) -> list[slice]:
-    """The images of x in blocks; on a GPU in one."""
-    step = max(1, CACHED // max(1, x[:1].numel()) if x.device.type == "cpu" else len(x))
-    return [slice(start, start + step) for start in range(0, len(x), step)] if x.numel() else []
 
 
 def _momentum(norm: nn.BatchNorm2d) -> float:

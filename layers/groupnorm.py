@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..bench import GPU, Layer, Variant, randn
 from ._autograd import once_differentiable
-from .batchnorm import blocks_of_images
+from ._blocks import blocks
 
 
 class GroupNormFunction(torch.autograd.Function):
@@ -43,7 +43,7 @@ class GroupNormFunction(torch.autograd.Function):
         scale = (rstd.new_ones(channels) if weight is None else weight.to(dtype)).view(groups, -1)
         grad_x = torch.empty_like(x, memory_format=torch.contiguous_format) if wants_x else None
         grad_weight, grad_bias = rstd.new_zeros(2, channels)
-        for part in blocks_of_images(x):
+        for part in blocks(x):
             g = grad[part].to(dtype).reshape(-1, channels, x.shape[2:].numel())
             centred = x[part].reshape(len(g), groups, -1) - mean[part]
             product = centred.view(g.shape) * g

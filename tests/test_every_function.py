@@ -3,6 +3,7 @@
 Layers are found as a run finds them.  Values in every dtype are test_layers' business.
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 
 import pytest
@@ -14,6 +15,7 @@ from torch.func import functional_call
 from layerbench.bench import make, mount
 from layerbench.bench.declare import Layer
 from layerbench.bench.plan import sizes
+from layerbench.layers import _blocks
 
 LAYERS = {each.layer.name: each for each in mount.mount(mount.DEFAULT) if "function" in each.layer.variants}
 ONCE = "once_differentiable"
@@ -120,6 +122,21 @@ def test_an_empty_batch(name: str) -> None:
 def test_non_contiguous_inputs(name: str) -> None:
     stock, function = subjects(name, strided=True).values()
     same(function.results(), stock.results())
+
+
+BY_BLOCKS = [name for name, each in LAYERS.items() if hasattr(sys.modules[each.layer.variants["function"].module.__module__], "blocks")]
+
+
+@pytest.mark.parametrize("name", BY_BLOCKS)
+def test_blocks_add_up(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stock, function = subjects(name, batch=3).values()
+    monkeypatch.setattr(_blocks, "CACHED", 1)  # each row or image a block of its own
+    assert len(_blocks.blocks(torch.ones(3, 2))) == 3
+    same(function.results(), stock.results())
+
+
+def test_layers_go_by_blocks() -> None:
+    assert {"batchnorm", "layernorm", "groupnorm", "crossentropy", "kldiv"} < set(BY_BLOCKS)
 
 
 def check_twice(subject: Subject, stock: Subject, refusal: str, **tolerances: float) -> None:
