@@ -14,6 +14,7 @@ from msgspec import structs
 from . import compiling, leak, make, state, steps, verify, work
 from .check.messages import Facts
 from .clock import Call, Clock
+from .contention import Meanwhile
 from .declare import NOISE_FLOOR, Layer
 from .fault import in_words
 from .make import Subject
@@ -145,7 +146,7 @@ class Cell:
         """The timed pass.  A variant that raises under way is out and the others begin again; one that spoilt its times is out too."""
         while self._reference_is_in():
             left = {name: call for name, call in calls.items() if name in self.subjects}
-            turns = Turns(self._enter)
+            turns, meanwhile = Turns(self._enter), Meanwhile()
             try:
                 timings = measure(left, self.reference, clock, limit, turns) if interleaved else measure_in_turn(left, clock, limit, turns)
             except Exception as error:  # noqa: BLE001  the code is the user's: any exception is a result
@@ -155,7 +156,8 @@ class Cell:
             turns.settle()
             for name, failed in turns.spoilt().items():
                 self._drop(name, failed)
-            return timings
+            others = meanwhile.others()
+            return {name: structs.replace(timing, others=others) for name, timing in timings.items()}
         return {}
 
     def _examine(self, name: str, call: Call, traces: Path | None) -> Profile | None:

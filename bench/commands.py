@@ -143,6 +143,9 @@ def check_suite(order: CheckOrder, as_json: bool, out: Path) -> int:
     except KeyboardInterrupt:
         print("layerbench: interrupted before there was a verdict; nothing was written", file=sys.stderr)
         return 130
+    except check_command.Edited as edited:
+        print(f"layerbench: {edited}; there is no verdict", file=sys.stderr)
+        return 4
     except Mistake:
         raise
     except Exception:  # noqa: BLE001  a fault of ours must not read as a regression, which Python's own exit code 1 would be

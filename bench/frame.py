@@ -9,7 +9,7 @@ import pandas as pd
 
 from . import sanity, stats
 from .declare import NOISE_FLOOR
-from .record import Checked, Measured, Record, Run
+from .record import Checked, Environment, Measured, Record, Run
 
 
 def tidy(run: Run) -> pd.DataFrame:
@@ -18,9 +18,10 @@ def tidy(run: Run) -> pd.DataFrame:
     id, point, layer, variant, step, device, dtype, size (a dict), outcome (measured | checked | skipped | failed | invalid: its time
     cannot be true), stage, reason;
     seconds: median time per call; speedup, speedup_low, speedup_high: times faster than the reference, same round against
-    same round; noise_floor: relative, of the point; verdict: faster | slower | same | unclear; live_bytes, saved_bytes,
-    peak_forward_bytes, peak_backward_bytes; slack: error as a share of what is allowed; cold_seconds, graphs, breaks,
-    recompiles of torch.compile; sweep_graphs: graphs where one module meets every size of the sweep's first dimension.
+    same round; noise_floor: relative, of the point; verdict: faster | slower | same | unclear; contention: why it is unclear
+    whatever the ratio, since other work wanted the same cores; live_bytes, saved_bytes, peak_forward_bytes,
+    peak_backward_bytes; slack: error as a share of what is allowed; cold_seconds, graphs, breaks, recompiles of
+    torch.compile; sweep_graphs: graphs where one module meets every size of the sweep's first dimension.
     What was not measured is missing (NaN or None), never 0.
     """
     reference = {layer.name: layer.reference for layer in run.layers}
@@ -37,7 +38,11 @@ def tidy(run: Run) -> pd.DataFrame:
         floor = stats.noise_floor(speedup(stock, again)) if stock and again else math.nan
         for record in records:
             doubt = doubts.get(record.variant)
-            outcome = {"outcome": "invalid", "stage": "time", "reason": doubt} if doubt else _outcome(record, stock, floor, speedup)
+            outcome = (
+                {"outcome": "invalid", "stage": "time", "reason": doubt}
+                if doubt
+                else _outcome(record, stock, floor, speedup, run.environment)
+            )
             rows.append(_identity(record) | outcome)
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
 
@@ -50,7 +55,22 @@ def by_point(records: Sequence[Record]) -> list[list[Record]]:
     return list(groups.values())
 
 
-_TEXT = ("id", "point", "layer", "variant", "step", "device", "dtype", "size", "outcome", "stage", "reason", "verdict", "stopped")
+_TEXT = (
+    "id",
+    "point",
+    "layer",
+    "variant",
+    "step",
+    "device",
+    "dtype",
+    "size",
+    "outcome",
+    "stage",
+    "reason",
+    "verdict",
+    "contention",
+    "stopped",
+)
 _NUMBERS = (
     *("seconds", "samples", "speedup", "speedup_low", "speedup_high", "noise_floor", "slack"),
     *("live_bytes", "saved_bytes", "peak_forward_bytes", "peak_backward_bytes"),
@@ -76,7 +96,7 @@ def _identity(record: Record) -> dict[str, object]:
     }
 
 
-def _outcome(record: Record, stock: Measured | None, floor: float, speedup: Speedup) -> dict[str, object]:
+def _outcome(record: Record, stock: Measured | None, floor: float, speedup: Speedup, machine: Environment) -> dict[str, object]:
     outcome = record.outcome
     row: dict[str, object]
     if not isinstance(outcome, Measured):
@@ -104,12 +124,14 @@ def _outcome(record: Record, stock: Measured | None, floor: float, speedup: Spee
         }
     if stock and outcome is not stock:
         interval = speedup(stock, outcome)
+        contention = sanity.contended(outcome, machine)
         row |= {
             "speedup": interval.ratio,
             "speedup_low": interval.low,
             "speedup_high": interval.high,
             "noise_floor": floor,
-            "verdict": stats.verdict(interval, floor),
+            "verdict": "unclear" if contention else stats.verdict(interval, floor),
+            "contention": contention or None,
         }
     return row
 

@@ -17,6 +17,7 @@ from .clock import Call, Clock
 from .record import Timing
 
 BLOCK_SECONDS = 0.002  # host noise moves more slowly than this, so blocks of one round see the same machine
+PICOSECONDS = 12  # digits behind the point: beyond them a clock of nanoseconds says nothing, and files grow
 MINIMUM_ROUNDS = 6  # fewer give no interval worth printing
 FIRST_LOOK = 12  # rounds; then half as many again each time
 MORE = 4  # times the rounds of the look that was content: a look is content by luck too, and what comes after it has no part in that luck
@@ -55,7 +56,7 @@ def measure(
             for name in rng.sample(list(calls), len(calls)):
                 enter(name)
                 calls[name].once()
-                seconds[name].append(clock.time(calls[name], blocks[name]) / blocks[name])
+                seconds[name].append(round(clock.time(calls[name], blocks[name]) / blocks[name], PICOSECONDS))
                 order[name].append(taken)
                 taken += 1
             rounds = len(seconds[reference])

@@ -65,6 +65,7 @@ class Timing(Struct, frozen=True):
     order: tuple[int, ...]
     stopped: str  # why sampling ended: precision | budget
     clock: str  # host: wall time on the host; device: accelerator events
+    others: float | None = None  # cores that other work kept busy meanwhile; None: not known
 
 
 class Memory(Struct, frozen=True):

@@ -16,7 +16,9 @@ class Cell:
     """One layer, step and device under one variant, over all sizes and dtypes."""
 
     state: str  # faster | slower | same | unclear | reference | checked | skipped | failed | invalid | absent
-    speedup: Interval | None  # geometric mean over the points that were measured
+    speedup: (
+        Interval | None
+    )  # geometric mean over the points that were measured, without those that other work disturbed if there are others
     points: int  # how many that mean is over
     faster: int  # of those, how many are faster beyond the noise floor
     slower: int
@@ -61,14 +63,20 @@ def matrix(run: Run, table: pd.DataFrame) -> list[Row]:
 
 def _floor(group: pd.DataFrame) -> float:
     """What noise alone does to the mean of these points: the second copy of the reference, averaged as every other variant is."""
-    again = group[(group.variant == NOISE_FLOOR) & group.speedup.notna()]
+    again = _calm(group[(group.variant == NOISE_FLOOR) & group.speedup.notna()])
     return stats.noise_floor(geometric_mean(intervals(again))) if len(again) else math.nan
 
 
 def _cell(records: pd.DataFrame, floor: float) -> Cell:
-    measured = records[records.verdict.notna()]
+    known = records[records.verdict.notna()]
+    measured = _calm(known)
     others = records[records.outcome != "measured"]
-    reason = "; ".join(dict.fromkeys(f"{row.outcome} at {row.stage}: {row.reason}" for row in others.itertuples()))
+    reasons = [f"{row.outcome} at {row.stage}: {row.reason}" for row in others.itertuples()]
+    crowded = int(known.contention.notna().sum())
+    if crowded:
+        which = f"{crowded} of {_points(len(known))} left out" if crowded < len(known) else "nothing can be told"
+        reasons.append(f"{which}: other work wanted the same cores")
+    reason = "; ".join(dict.fromkeys(reasons))
     failed = others[others.outcome == "failed"]
     if len(failed):
         return Cell("failed", None, len(measured), 0, 0, reason)
@@ -77,7 +85,7 @@ def _cell(records: pd.DataFrame, floor: float) -> Cell:
         return Cell(states[0], None, 0, 0, 0, reason or "the reference was not measured, so there is no ratio")
     mean = geometric_mean(intervals(measured))
     return Cell(
-        stats.verdict(mean, floor),
+        "unclear" if crowded == len(known) else stats.verdict(mean, floor),
         mean,
         len(measured),
         int((measured.verdict == "faster").sum()),
@@ -86,18 +94,24 @@ def _cell(records: pd.DataFrame, floor: float) -> Cell:
     )
 
 
+def _calm(rows: pd.DataFrame) -> pd.DataFrame:
+    """Those that other work did not disturb; all, where it disturbed all."""
+    calm = rows[rows.contention.isna()]
+    return calm if len(calm) else rows
+
+
 def intervals(table: pd.DataFrame) -> list[Interval]:
     """The speed-ups of rows that have one."""
     return [Interval(*row) for row in table[["speedup", "speedup_low", "speedup_high"]].itertuples(index=False)]
 
 
 def winners(table: pd.DataFrame, references: dict[str, str]) -> pd.DataFrame:
-    """Per point where something was compared the variant that won: the fastest of those faster than the reference beyond the noise,
-    else the reference."""
+    """Per point where something was compared, undisturbed by other work, the variant that won: the fastest of those faster than the
+    reference beyond the noise, else the reference."""
     rows = []
     for point, group in table[table.variant != NOISE_FLOOR].groupby("point", sort=False):
         first = group.iloc[0]
-        if group.verdict.isna().all():
+        if group.verdict.isna().all() or group.contention.notna().any():
             continue
         faster = group[group.verdict == "faster"]
         winner = faster.loc[faster.speedup.idxmax()].variant if len(faster) else references[first.layer]
@@ -117,12 +131,21 @@ def verdict(run: Run, table: pd.DataFrame) -> str:
 
 
 def _noise_sentences(table: pd.DataFrame) -> list[str]:
-    floors = table.groupby("point").noise_floor.max().dropna()
+    crowded = set(table[table.contention.notna()].point)
+    points = table[table.verdict.notna()].point.nunique()
+    floors = table[~table.point.isin(crowded)].groupby("point").noise_floor.max().dropna()
     noisy = int((floors > stats.MAXIMUM_SAME).sum())
-    return [f"The machine was too noisy to tell on {noisy} of {_points(len(floors))}: a noise floor above 10 %."] if noisy else []
+    sentences = []
+    if crowded:
+        sentences.append(f"Other work wanted the same cores on {len(crowded)} of {_points(points)}: there nothing is ranked.")
+    if noisy:
+        sentences.append(f"The machine was too noisy to tell on {noisy} of {_points(points)}: a noise floor above 10 %.")
+    return sentences
 
 
 def _device_sentence(table: pd.DataFrame, device: str, won: pd.DataFrame, references: dict[str, str]) -> str:
+    if not len(won) and (table[table.device == device].contention.notna()).any():
+        return f"Nothing can be told on {device}."
     if not len(won):
         return f"Nothing was compared on {device}: only {reference_word(references)} was timed."
     count = won.winner[won.winner != won.layer.map(references)].value_counts()

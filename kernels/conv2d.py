@@ -9,15 +9,16 @@ Method   Matrix products whose gathered operand is never stored ("implicit GEMM"
          coarse  its rows are the coarse positions (n, p, q), its inner dimension the taps (c, r, s), and fine is gathered by address.
          fine    rows i, i + S, i + 2 S, ... meet the same taps, one in S: each of the S x S phases of the fine image is a product of its
                  own, and nothing is multiplied by the zeros of a spread-out coarse image.
-         dW      the product of coarse and the gathered fine along the positions, in shares of POSITIONS that torch adds up; no atomics.
+         dW      the product of coarse and the gathered fine along the positions, in shares that torch adds up; no atomics.
          db      of the convolution: one more column of that product, where fine is 1 throughout.  Of the transposed one: torch's sum.
 Bytes    Operands read and the result written once, if the caches hold the overlap: each number is asked for once per tap that covers it.
-         dW reads both images likewise and writes one float32 share of dW for every POSITIONS positions.
+         dW reads both images likewise, and writes its shares in float32: one to 1024 positions or more, and at most PROGRAMS tiles of
+         dW in all, 8 MB, or all of dW once.
          A phase writes every S-th number of a row.
 Numbers  float32, bfloat16, float16; sums in float32.  float32 is multiplied in IEEE float32 on the ordinary cores.  torch's own
          convolution uses TF32 (10 bits of each factor) unless torch.backends.cudnn.allow_tf32 = False: set that to compare like with like.
 Limits   One stride and one padding for rows and columns, dilation 1, one group, no output padding, 0 <= padding < kernel size.  Fewer than
-         2^31 - 128 positions, and 2^31 numbers in an image and in W.  Non-contiguous inputs are copied.  Differentiable once.
+         2^31 - 2^17 positions, and 2^31 numbers in an image and in W.  Non-contiguous inputs are copied.  Differentiable once.
          Deterministic.
 """
 
@@ -28,8 +29,8 @@ from torch import Tensor
 from .conv2d_tiles import conv2d_kernel, conv_transpose2d_kernel, grad_weight_kernel
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-POSITIONS = 1024  # that one program of grad_weight_kernel adds up; more of them where there would be over MOST_SHARES shares
-MOST_SHARES = 65535  # what CUDA launches along the third axis of a grid
+POSITIONS = 1024  # that one program of grad_weight_kernel adds up; more of them where there would be over PROGRAMS programs
+PROGRAMS = 1024  # about eight for each processor of a large GPU
 
 OPS = (__package__ or __name__).replace(".", "_")  # by package, so that two copies of this file can live in one process
 
@@ -66,14 +67,15 @@ def _grad_weight(grad: Tensor, x: Tensor, kh: int, kw: int, stride: int, padding
     batch, out_channels, out_height, out_width = grad.shape
     positions, taps = batch * out_height * out_width, x.shape[1] * kh * kw
     tile = _blocks(out_channels) | {"BLOCK_POSITIONS": 64}
-    share = POSITIONS * max(1, triton.cdiv(positions, POSITIONS * MOST_SHARES))
+    tiles = (triton.cdiv(taps + 1, tile["BLOCK_TAPS"]), triton.cdiv(out_channels, tile["BLOCK_OUT"]))
+    most = max(1, PROGRAMS // max(1, tiles[0] * tiles[1]))
+    share = triton.cdiv(max(POSITIONS, triton.cdiv(positions, most)), tile["BLOCK_POSITIONS"]) * tile["BLOCK_POSITIONS"]
     shares = triton.cdiv(positions, share)
-    grid = (triton.cdiv(taps + 1, tile["BLOCK_TAPS"]), triton.cdiv(out_channels, tile["BLOCK_OUT"]), shares)
     partial = x.new_empty(shares, out_channels, taps + 1, dtype=torch.float32)
     sizes = (positions, *x.shape[1:], *grad.shape[1:], stride, padding, kh, kw)
     if partial.numel():
         with torch.cuda.device_of(x):
-            grad_weight_kernel[grid](grad, x, partial, *sizes, POSITIONS=share, **tile, num_warps=8, num_stages=1)
+            grad_weight_kernel[(*tiles, shares)](grad, x, partial, share, *sizes, **tile, num_warps=8, num_stages=1)
     total = partial.sum(0)
     return grad_weight.copy_(total[:, :taps].view(grad_weight.shape)), grad_bias.copy_(total[:, taps])
 

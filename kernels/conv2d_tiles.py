@@ -142,6 +142,7 @@ def grad_weight_kernel(
     grad_ptr,
     x_ptr,
     partial_ptr,
+    positions_per_share,
     positions,
     channels,
     height,
@@ -153,7 +154,6 @@ def grad_weight_kernel(
     PAD: tl.constexpr,
     KH: tl.constexpr,
     KW: tl.constexpr,
-    POSITIONS: tl.constexpr,
     BLOCK_POSITIONS: tl.constexpr,
     BLOCK_OUT: tl.constexpr,
     BLOCK_TAPS: tl.constexpr,
@@ -165,13 +165,14 @@ def grad_weight_kernel(
     share = tl.program_id(2)
     plane_size = out_height * out_width
     total = tl.zeros((BLOCK_OUT, BLOCK_TAPS), dtype=tl.float32)
-    first = share * POSITIONS
-    for start in range(first, min(first + POSITIONS, positions), BLOCK_POSITIONS):
+    first = share * positions_per_share
+    end = min(first + positions_per_share, positions)
+    for start in range(first, end, BLOCK_POSITIONS):
         position = start + tl.arange(0, BLOCK_POSITIONS)
         plane = (position // plane_size).to(tl.int64)[None, :] * out_channels + out[:, None]
-        mask = (out < out_channels)[:, None] & (position < positions)[None, :]
+        mask = (out < out_channels)[:, None] & (position < end)[None, :]
         grad = tl.load(grad_ptr + (plane * plane_size + (position % plane_size)[None, :]), mask=mask, other=0.0)
-        mask = (position < positions)[:, None] & (tap < taps)[None, :]
+        mask = (position < end)[:, None] & (tap < taps)[None, :]
         x = _gather(x_ptr, position, tap, mask, channels, height, width, out_height, out_width, STRIDE, PAD, KH, KW)
         x = tl.where(tap[None, :] == taps, 1.0, x).to(grad.dtype)
         total = tl.dot(grad, x, total, input_precision="ieee")

@@ -162,13 +162,13 @@ def lstm(
     last token to the first.  Returns h of every step (batch, tokens, hidden), and h and c after the last one.
     Raises ValueError where shapes, dtypes or devices do not fit, or the tensors are not on a GPU (under TRITON_INTERPRET=1: anywhere).
     """
-    _check(input, h, c, weight_ih, weight_hh)
+    _check(input, h, c, weight_ih, weight_hh, (bias_ih, bias_hh))
     bias = bias_ih if bias_hh is None else bias_hh if bias_ih is None else bias_ih + bias_hh
     y, last_c, _, _ = _lstm(linear(input.transpose(0, 1), weight_ih, bias), weight_hh, h, c, back)
     return y.transpose(0, 1), y[0 if back else -1], last_c
 
 
-def _check(input: Tensor, h: Tensor, c: Tensor, weight_ih: Tensor, weight_hh: Tensor) -> None:
+def _check(input: Tensor, h: Tensor, c: Tensor, weight_ih: Tensor, weight_hh: Tensor, biases: tuple[Tensor | None, ...]) -> None:
     """What linear does not check."""
     hidden = weight_hh.shape[-1]
     if input.dim() != 3 or not input.shape[1] or h.shape != (len(input), hidden) or c.shape != h.shape:
@@ -181,7 +181,10 @@ def _check(input: Tensor, h: Tensor, c: Tensor, weight_ih: Tensor, weight_hh: Te
             f"lstm: weight_ih is {tuple(weight_ih.shape)}, weight_hh {tuple(weight_hh.shape)}; give (4 hidden, {input.shape[2]}) and "
             f"(4 hidden, hidden)"
         )
-    tensors = (input, h, c, weight_hh)
+    given = [bias for bias in biases if bias is not None]
+    if any(bias.shape != (4 * hidden,) for bias in given):
+        raise ValueError(f"lstm: biases are {[tuple(bias.shape) for bias in given]}; give {(4 * hidden,)} to each")
+    tensors = (input, h, c, weight_hh, *given)
     if any(tensor.dtype != input.dtype or tensor.device != input.device for tensor in tensors):
         found = [f"{tensor.dtype} on {tensor.device}" for tensor in tensors]
         raise ValueError(f"lstm: tensors are {found}; give one dtype and device to all")

@@ -36,10 +36,11 @@ def took(
     compiled: Compiled | None = None,
     memory: tuple[int, int, int, int] = (4096, 1024, 2048, 3072),
     accuracy: Accuracy = ACCURATE,
+    others: float | None = None,
 ) -> Measured:
-    """Measured at `seconds`; its four samples are up, down, down and up by `wobble`, in logarithms."""
+    """Measured at `seconds`, `others` cores busy with other work; its four samples are up, down, down and up by `wobble`, in logarithms."""
     samples = tuple(seconds * math.exp(sign * wobble) for sign in (1, -1, -1, 1))
-    timing = Timing(samples, 10, (0, 2, 4, 6), "precision", "host")
+    timing = Timing(samples, 10, (0, 2, 4, 6), "precision", "host", others)
     return Measured(timing, Memory(*memory), accuracy, Profile(1, seconds, (), ""), compiled)
 
 

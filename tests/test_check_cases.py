@@ -35,6 +35,12 @@ silu = Layer("silu", {"batch": (32,), "width": (1024,)}, (randn("batch", "width"
 RELU = SILU.replace("SiLU", "ReLU").replace("silu", "relu").replace("x * x.sigmoid()", "x * (x > 0)")
 SLOW = SILU.replace("        return x *", f"        {'; '.join(['x.sigmoid()'] * 6)}\n        return x *")
 HUNGRY = SILU.replace("return x * x.sigmoid()", "return (x.clone() * x.sigmoid()).clone()")
+GROW = """
+def grow():
+    with open(__file__, "r+") as source:
+        if not source.read().endswith("GROWN = 1\\n"):
+            source.write("GROWN = 1\\n")
+"""
 FILES = {"layers/relu.py": RELU, "layers/silu.py": SILU, "README.md": "a suite\n"}
 
 
@@ -143,6 +149,13 @@ def hungry(root: Path) -> Case:
     return changed(root, {"layers/silu.py": HUNGRY}, "--threshold", "1000%", "-k", "silu")
 
 
+def edited(root: Path) -> Case:
+    """Somebody goes on writing: here the layer itself, when it is first called."""
+    return changed(
+        root, {"layers/silu.py": SILU.replace("        return x *", "        grow()\n        return x *") + GROW}, "-k", "plain and silu"
+    )
+
+
 def by_plain_name(root: Path) -> Case:
     """The change is in a file that is imported by its plain name, as a process can have but one of."""
     use = SILU.replace("        return x * x.sigmoid()", "        from parts import gate\n        return gate(x)")
@@ -226,7 +239,8 @@ def worktrees(root: Path) -> list[str]:
 
 CASES: dict[str, Callable[[Path], Case]] = {
     **{each.__name__: each for each in (slower, faster, unchanged, documented, added, deleted, renamed, wrong, different)},
-    **{each.__name__: each for each in (head_broken, base_broken, older_harness, hungry, by_plain_name, unknown, bisected, killed)},
+    **{each.__name__: each for each in (head_broken, base_broken, older_harness, hungry, edited, by_plain_name, unknown)},
+    **{each.__name__: each for each in (bisected, killed)},
     **{each.__name__: each for each in (shallow, new_suite)},
     "deletion_allowed": lambda root: deleted(root, "--allow-missing"),
     "difference_allowed": lambda root: different(root, "--allow-different"),
@@ -323,6 +337,12 @@ def test_more_memory_alone_fails(cases: dict[str, Case]) -> None:
     assert numbers["peak_forward_bytes"][2] is True
     assert numbers["peak_forward_bytes"][1] - numbers["peak_forward_bytes"][0] >= tensor
     assert numbers["live_bytes"] == (tensor, tensor, False)
+
+
+def test_code_that_was_edited_meanwhile_has_no_verdict(cases: dict[str, Case]) -> None:
+    assert (cases["edited"].code, cases["edited"].out, cases["edited"].left) == (4, "", [])
+    said = "layerbench: the code of layers/silu.py changed while it was being checked, so the times are of neither version; check again"
+    assert f"{said}; there is no verdict\n" in cases["edited"].err
 
 
 def test_what_is_imported_by_its_plain_name_is_checked_in_two_processes(cases: dict[str, Case]) -> None:

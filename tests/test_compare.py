@@ -192,3 +192,10 @@ def test_differences_of_the_environment() -> None:
         "helion: none before, 1.0 now",
         "matmul_precision: highest before, high now",
     ]
+
+
+def test_what_other_work_disturbed_is_unclear() -> None:
+    calm = run(at(stock=took(2.0), triton=took(1.0), noise_floor=took(2.0)))
+    busy = run(at(stock=took(2.0, others=1.4), triton=took(4.0, others=1.4), noise_floor=took(2.0, others=1.4)))
+    for old, new in ((calm, busy), (busy, calm)):
+        assert [change.verdict for change in compare(old, new) if change.variant == "triton" and change.metric == "speedup"] == ["unclear"]

@@ -118,10 +118,10 @@ def edges(function, stock, shapes, others) -> None:
 def more_positions_than_shares_of_the_usual_size() -> None:
     from layerbench.kernels import conv2d
 
-    conv2d.MOST_SHARES = 2
-    tensors = [torch.randn(5, 2, 31, 31), torch.randn(3, 2, 2, 2), torch.randn(3)]
-    for got, expected in zip(run(conv2d.conv2d, tensors, {}), run(F.conv2d, tensors, {}), strict=True):
-        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+    tensors = [torch.randn(5, 2, 31, 31), torch.randn(3, 2, 2, 2), torch.randn(3)]  # 4500 positions, one tile of dW
+    for conv2d.PROGRAMS in (2, 1):
+        for got, expected in zip(run(conv2d.conv2d, tensors, {}), run(F.conv2d, tensors, {}), strict=True):
+            torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
 
 
 def errors() -> None:
@@ -180,7 +180,7 @@ def compiled() -> None:
     depth = {"PAD_H": 1, "PAD_W": 1, "KH": 3, "KW": 3}
     products = [
         *((conv2d_tiles.conv2d_kernel, each | {"HAS_BIAS": True, "BLOCK_POSITIONS": 128}) for each in taps),
-        *((conv2d_tiles.grad_weight_kernel, each | {"POSITIONS": conv2d.POSITIONS, "BLOCK_POSITIONS": 64}) for each in taps),
+        *((conv2d_tiles.grad_weight_kernel, each | {"BLOCK_POSITIONS": 64}) for each in taps),
         *((conv2d_tiles.conv_transpose2d_kernel, each | {"HAS_BIAS": False, "bias_ptr": None, "BLOCK_POSITIONS": 128}) for each in taps),
     ]
     others = [

@@ -4,7 +4,7 @@ Layers are found as a run finds them.  Values in every dtype are test_layers' bu
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 import torch
@@ -20,6 +20,19 @@ from layerbench.layers import _blocks
 LAYERS = {each.layer.name: each for each in mount.mount(mount.DEFAULT) if "function" in each.layer.variants}
 ONCE = "once_differentiable"
 every_layer = pytest.mark.parametrize("name", LAYERS)
+
+
+def transposed(tensor: Tensor) -> Tensor:
+    """The same numbers, not contiguous."""
+    return tensor.transpose(0, -1).contiguous().transpose(0, -1) if tensor.dim() > 1 else tensor
+
+
+def expanded(tensor: Tensor) -> Tensor:
+    """One number in every place, as the gradient of a sum is."""
+    return tensor.new_full((), 0.7).expand_as(tensor)
+
+
+LAYOUTS = (transposed, expanded)
 
 
 class Subject:
@@ -43,11 +56,11 @@ class Subject:
         buffers = {name: each.clone() for name, each in self.module.named_buffers()}
         return tuple(make.tensors(functional_call(self.module, learnt | buffers, tuple(inputs))).values())
 
-    def results(self) -> list[Tensor]:
-        """Outputs, and the gradient of every tensor."""
+    def results(self, layout: Callable[[Tensor], Tensor] = torch.clone) -> list[Tensor]:
+        """Outputs, and the gradient of every tensor, from cotangents in a layout."""
         outputs = self(*self.tensors)
         wanted = [each for each in outputs if each.requires_grad]
-        cotangents = [torch.randn(each.shape, generator=torch.Generator().manual_seed(1), dtype=each.dtype) for each in wanted]
+        cotangents = [layout(torch.randn(each.shape, generator=torch.Generator().manual_seed(1), dtype=each.dtype)) for each in wanted]
         gradients = torch.autograd.grad(wanted, self.tensors, cotangents, allow_unused=True)
         return [*(each.detach() for each in outputs), *(each for each in gradients if each is not None)]
 
@@ -64,7 +77,7 @@ def subjects(
     weights = make.reference(layer, size, dtype, "cpu", 0)
     inputs = make.draw(layer.inputs, size, dtype, "cpu", 0)
     if strided:
-        inputs = tuple(each.transpose(0, -1).contiguous().transpose(0, -1) for each in inputs)
+        inputs = tuple(map(transposed, inputs))
     reference = next(iter(layer.variants))
     return {each: Subject(layer, each, size, weights, inputs) for each in (reference, variant)}
 
@@ -122,6 +135,13 @@ def test_an_empty_batch(name: str) -> None:
 def test_non_contiguous_inputs(name: str) -> None:
     stock, function = subjects(name, strided=True).values()
     same(function.results(), stock.results())
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda each: each.__name__)
+@pytest.mark.parametrize("name", [name for name, each in LAYERS.items() if each.layer.law is None])
+def test_gradients_in_any_layout(name: str, layout: Callable[[Tensor], Tensor]) -> None:
+    stock, function = subjects(name).values()
+    same(function.results(layout), stock.results(layout))
 
 
 BY_BLOCKS = [name for name, each in LAYERS.items() if hasattr(sys.modules[each.layer.variants["function"].module.__module__], "blocks")]

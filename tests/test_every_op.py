@@ -10,11 +10,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
-from test_every_function import check_twice, subjects
+from test_every_function import LAYERS, LAYOUTS, check_twice, same, subjects
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from layerbench.bench import make, mount
@@ -24,7 +25,9 @@ OURS = "_kernels"  # the end of a namespace: it is named by the package that the
 
 
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed: pip install triton")
-@pytest.mark.parametrize(("what", "last"), [("ops", "ops checked"), ("second derivatives", "layers checked")])
+@pytest.mark.parametrize(
+    ("what", "last"), [("ops", "ops checked"), ("second derivatives", "layers checked"), ("layouts", "layers checked")]
+)
 def test_every_op(what: str, last: str) -> None:
     environment = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, __file__, what], env=environment, capture_output=True, text=True, timeout=600)
@@ -64,6 +67,31 @@ def second_derivatives() -> None:
     print(f"{len(names)} layers checked")
 
 
+def layouts() -> None:
+    """An empty batch, inputs that are not contiguous, and gradients in other layouts."""
+    checked = 0
+    for name, declared in LAYERS.items():
+        if "triton" not in declared.layer.variants or declared.layer.law:  # two variants of a random layer draw two masks
+            continue
+        print(name)
+        given = partial(subjects, name, variant="triton", dtype=torch.float32)
+        stock, triton = given(strided=True).values()
+        same(triton.results(), stock.results(), rtol=1e-4, atol=1e-4)
+        stock, triton = given().values()
+        for layout in LAYOUTS:
+            same(triton.results(layout), stock.results(layout), rtol=1e-4, atol=1e-4)
+        stock, triton = given(batch=0).values()
+        try:
+            expected = stock.results()
+        except (ValueError, RuntimeError) as refused:
+            with pytest.raises(type(refused)):
+                triton.results()
+        else:
+            same(triton.results(), expected, rtol=1e-4, atol=1e-4)
+        checked += 1
+    print(f"{checked} layers checked")
+
+
 def ops() -> None:
     calls = Calls()
     for declared in mount.mount(mount.DEFAULT):
@@ -88,4 +116,4 @@ def ops() -> None:
 
 
 if __name__ == "__main__":
-    {"ops": ops, "second derivatives": second_derivatives}[sys.argv[1]]()
+    {"ops": ops, "second derivatives": second_derivatives, "layouts": layouts}[sys.argv[1]]()

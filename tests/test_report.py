@@ -74,11 +74,11 @@ def packed(text: str, name: str):
     return details.unpack(re.search(f'id="data-{name}">([^<]*)<', text)[1])
 
 
-def exact(order_of: int = 3, samples: int = 24):
+def exact(order_of: int = 3, samples: int = 24, others: float | None = None):
     """A point whose variants differ by exactly known factors: stock 10 us, its copy the same, function 6.25 us."""
 
     def measured(seconds: float, place: int) -> Measured:
-        times = Timing((seconds,) * samples, 100, tuple(i * order_of + place for i in range(samples)), "precision", "host")
+        times = Timing((seconds,) * samples, 100, tuple(i * order_of + place for i in range(samples)), "precision", "host", others)
         return fixture_run.measured(times, 1024, "stock")
 
     layer = fixture_run.facts("gelu", {"batch": (8,)}, ("stock", "function"))
@@ -119,6 +119,16 @@ def test_numbers_of_an_exact_run():
     assert cells[:4] == ["6.25 µs", "1.60×", "1.60–1.60", "1.0\u00a0%"]
     assert cells[7] == "33\u00a0%"
     assert '<td class="cell faster2 best"' in text
+
+
+def test_what_other_work_disturbed_says_so_everywhere():
+    text = report.render(exact(others=1.6))
+    shown = " ".join("".join(read(text).text).split())
+    assert "Nothing can be told on cpu. Other work wanted the same cores on 1 of 1 point: there nothing is ranked." in shown
+    assert "other work wanted the same cores on 1 point: nothing is ranked there" in shown  # in the strip, as a doubt about the threads
+    assert "<td class=unclear>? unclear, other work" in text
+    assert "nothing can be told: other work wanted the same cores" in shown  # the matrix' notes
+    assert '<td class="cell unclear' in text
 
 
 def test_the_noise_floor_is_a_band_and_never_a_competitor(page, small):

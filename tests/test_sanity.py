@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 import torch
+from fixture_run import environment
 from runs import took
 from torch import nn
 
@@ -101,3 +102,19 @@ def test_times_that_cannot_be_true(outcome: Measured, told: str) -> None:
 def test_without_a_roof_only_the_clock_is_judged() -> None:
     assert sanity.impossible(measured(2e-7, Work(10**15, 0, 10**15)), None) == ""
     assert sanity.impossible(measured(9e-9), None).startswith("a block of 90 ns")
+
+
+@pytest.mark.parametrize(
+    ("others", "threads", "clock", "told"),
+    [
+        (None, 2, "host", ""),
+        (0.25, 2, "host", ""),
+        (0.3, 2, "host", "other work kept 0.3 of 2 cores busy meanwhile, and 2 threads were timed"),
+        (1.2, 1, "host", ""),  # a core was free for it
+        (1.3, 1, "host", "other work kept 1.3 of 2 cores busy meanwhile, and 1 thread was timed"),
+        (2.0, 2, "device", ""),  # events of a GPU do not wait for the host's cores
+    ],
+)
+def test_other_work_that_wanted_the_same_cores(others: float | None, threads: int, clock: str, told: str) -> None:
+    timing = Timing((1e-3,) * 4, 10, (0, 1, 2, 3), "precision", clock, others)
+    assert sanity.contended(msgspec.structs.replace(took(1.0), timing=timing), environment(threads=threads)) == told

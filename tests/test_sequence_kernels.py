@@ -143,6 +143,7 @@ def calls() -> list[tuple]:
         (lstm, (x, h, h[:1], ones(12, 4), ones(12, 3)), "c (1, 3); give (batch, tokens, width) with at least one token, and (batch, 3)"),
         (lstm, (x, h, h, ones(9, 4), ones(12, 3)), "weight_ih is (9, 4), weight_hh (12, 3); give (4 hidden, 4) and (4 hidden, hidden)"),
         (lstm, (x, h, h.double(), ones(12, 4), ones(12, 3)), "torch.float64 on cpu"),
+        (lstm, (x, h, h, ones(12, 4), ones(12, 3), None, ones(1)), "biases are [(1,)]; give (12,) to each"),
         (gru, (x[:, :0], h, ones(9, 4), ones(9, 3)), "input is (2, 0, 4), h (2, 3); give (batch, tokens, width) with at least one token"),
         (gru, (x, h, ones(12, 4), ones(9, 3)), "weight_ih is (12, 4), weight_hh (9, 3); give (3 hidden, 4) and (3 hidden, hidden)"),
         (gru, (x, h, ones(9, 4), ones(9, 3), None, ones(3)), "bias_hh is (3,); weight_hh (9, 3) needs (9,)"),

@@ -250,3 +250,31 @@ def test_times_that_cannot_be_true_are_counted_and_not_ranked() -> None:
     assert cell.reason == "invalid at time: 1e+05 ns per call: calling a module that does nothing takes 1e+06 ns here"
     (row,) = rows(run(at(8, **fast), roofs=(roof,)))
     assert (row.cells["triton"].state, row.cells["triton"].speedup) == ("invalid", None)
+
+
+BUSY = 1.4  # of two cores, and one thread is timed
+
+
+def test_what_other_work_disturbed_is_not_ranked_and_left_out_of_the_mean() -> None:
+    fast = {**STOCK, "triton": took(1.0)}
+    disturbed = {"stock": took(2.0, others=BUSY), "triton": took(8.0, others=BUSY), "noise_floor": took(3.0, others=BUSY)}
+    whole = run(*points(b1=fast, b8=disturbed))
+    assert said(whole) == (
+        "triton wins 1 of 1 point on cpu (geometric mean 2.00x as fast as stock, interval 2.00-2.00, n = 1). "
+        "Other work wanted the same cores on 1 of 2 points: there nothing is ranked."
+    )
+    (row,) = rows(whole)
+    cell = row.cells["triton"]
+    assert (cell.state, cell.speedup.ratio, cell.points, cell.faster, cell.slower) == ("faster", pytest.approx(2.0), 1, 1, 0)
+    assert (cell.reason, row.noise_floor) == ("1 of 2 points left out: other work wanted the same cores", pytest.approx(0.01))
+
+
+def test_where_other_work_disturbed_everything_nothing_can_be_told() -> None:
+    whole = run(*points(b1={"stock": took(2.0, others=BUSY), "triton": took(1.0, others=BUSY), "noise_floor": took(2.0, others=BUSY)}))
+    assert said(whole) == "Nothing can be told on cpu. Other work wanted the same cores on 1 of 1 point: there nothing is ranked."
+    cell = rows(whole)[0].cells["triton"]
+    assert (cell.state, cell.speedup.ratio, cell.reason) == (
+        "unclear",
+        pytest.approx(2.0),
+        "nothing can be told: other work wanted the same cores",
+    )

@@ -1,7 +1,7 @@
 """`layerbench check`: from what was asked for to a `Check`, and its files.  It knows the order of things; each is done elsewhere."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,8 +45,12 @@ class Order:
     command: str
 
 
+class Edited(Exception):
+    """The working tree changed while it was checked.  Carries one sentence."""
+
+
 def check(order: Order, say: Say) -> Check:
-    """Check the working tree against a commit.  Raises Mistake.  say(what): what is being done now."""
+    """Check the working tree against a commit.  Raises Mistake and Edited.  say(what): what is being done now."""
     begun, started = time.monotonic(), datetime.now(UTC)
     head = mount.locate(order.suite)
     root = tree.repository(head)
@@ -64,6 +68,7 @@ def check(order: Order, say: Say) -> Check:
             rows, control, alarm = _measure(order, chosen, ready.hands, begun + order.budget_seconds, say)
             rows += proved
             notes = _notes(ready, worktree)
+        _stood_still(trees, sources, {each.file for each in (*chosen.measured, *chosen.proved)})
     return Check(
         schema=SCHEMA,
         name=started.strftime("%Y%m%d-%H%M%S"),
@@ -95,6 +100,15 @@ def _sources(trees: Trees) -> dict[str, dict[str, Closure]]:
         files = [] if suite is None else [suite] if suite.is_file() else sorted(suite.glob("[!_]*.py"))
         found[side] = {str(file): each for file, each in closure.closures(root, files, trees.root).items()}
     return found
+
+
+def _stood_still(trees: Trees, sources: Mapping[str, Mapping[str, Closure]], files: Collection[str]) -> None:
+    """Raises Edited where the code of a file, relative to the root, is another now: fresh processes may have read the later one."""
+    then, now = sources["head"], _sources(trees)["head"]
+    for file in sorted(files):
+        path = str(trees.root / file)
+        if path in then and (path not in now or closure.changed(then[path], now[path])):
+            raise Edited(f"the code of {file} changed while it was being checked, so the times are of neither version; check again")
 
 
 def _apart(order: Order, trees: Trees, sources: Mapping[str, Mapping[str, Closure]]) -> str:

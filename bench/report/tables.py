@@ -153,7 +153,8 @@ def _line(panel: Panel, row: Any, numbers: dict[tuple[str, str, str, str], int],
         words.count_bytes(row.peak_backward_bytes),
         words.percent(row.slack),
     )
-    return Line(place, row.step, tick, row.variant, row.verdict or "reference", 0, f"{words.ARROWS.get(word, '')} {word}".strip(), shown)
+    told = f"{words.ARROWS.get(word, '')} {word}{', other work' if row.contention else ''}".strip()
+    return Line(place, row.step, tick, row.variant, row.verdict or "reference", 0, told, shown)
 
 
 @dataclass(frozen=True)

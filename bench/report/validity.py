@@ -28,7 +28,7 @@ def strip(run: Run, table: pd.DataFrame, compared: Sequence[Change]) -> list[Fac
         Fact("Device", " + ".join(devices) or machine.cpu, more=f"{machine.cpu}, {machine.cores} cores, {machine.system}"),
         Fact("Versions", versions or "not recorded", "" if versions else "versions are unknown"),
         _commit(run),
-        _threads(run),
+        _threads(run, table),
         _floor(table),
         _sampling(run),
         _baseline(run, compared),
@@ -45,10 +45,12 @@ def _commit(run: Run) -> Fact:
     return Fact("Commit", name, more="the working tree was clean")
 
 
-def _threads(run: Run) -> Fact:
+def _threads(run: Run, table: pd.DataFrame) -> Fact:
     machine = run.environment
     busy = machine.load > BUSY * machine.cores
     doubt = f"load {machine.load:.1f} when the run began: other work was going on" if busy else ""
+    if crowded := table[table.contention.notna()].point.nunique():
+        doubt = f"other work wanted the same cores on {words.plural(crowded, 'point')}: nothing is ranked there"
     return Fact(
         "Threads", f"{machine.threads} of {words.plural(machine.cores, 'core')}", doubt, f"load {machine.load:.2f} when the run began"
     )
