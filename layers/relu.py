@@ -13,6 +13,7 @@ class ReLUFunction(torch.autograd.Function):
 
     Saves y alone: it tells the sign of x, and the next layer saves it as its own input.
     The selection is one fused operation of torch: a product with y > 0 takes two passes, and makes NaN of an infinite g.
+    On a CPU, at some ten thousand numbers, Python's share of forward is as long as the work.
     """
 
     @staticmethod

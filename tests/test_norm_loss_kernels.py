@@ -62,6 +62,15 @@ def test_function_losses_leave_out_ignored_rows() -> None:
         crossentropy.FunctionCrossEntropy()(x, x)
 
 
+def test_blocks_of_classes_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    x, weight, target = torch.randn(9, 5, dtype=torch.float64), torch.randn(300, 5, dtype=torch.float64), torch.randint(300, (9,))
+    monkeypatch.setattr(linear_crossentropy, "HELD_ON_CPU", 1)
+    assert len(list(linear_crossentropy._blocks(x, weight))) == 3
+    ours = linear_crossentropy.LinearCrossEntropyFunction.apply
+    same(run(ours, [x, weight], target), run(stock_linear, [x, weight], target), 1e-10)
+
+
 def test_function_kl_counts_nothing_where_the_target_is_ruled_out() -> None:
     torch.manual_seed(0)
     x, t = torch.randn(3, 6), torch.randn(3, 6)
