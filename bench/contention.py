@@ -1,8 +1,8 @@
 """How many of this machine's cores other work kept busy while something was timed: other processes, and other machines on this hardware.
 
 It matters beyond its share of the time.  An operator waits for the slowest of its threads, and one whose core another process holds comes
-late by that process's time slice, some milliseconds (Linux 6.18, two cores, a process of the lowest priority beside: 3 ms for each
-parallel loop).  A variant of more operators loses more, which a second copy of the reference cannot show.
+late by that process's time slice, some milliseconds.  A variant of more operators loses more, which a second copy of the reference cannot
+show: docs/measuring.md has figures.
 """
 
 import time
