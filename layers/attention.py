@@ -42,7 +42,7 @@ class AttentionFunction(torch.autograd.Function):
 
     Saves q, k, v, y and l, as torch's flash kernels do; softmax written out would save p, which is tokens x tokens a head.
     Half types are computed in float32.  On a CPU a block of scores goes through memory once per operation, where stock's kernel keeps it
-    in the cache, so forward takes up to 1.7 times as long (docs/layers.md).
+    in the cache, so forward takes one and a half to two and a half times as long (docs/layers.md).
     """
 
     @staticmethod

@@ -24,7 +24,7 @@ class BatchNormFunction(torch.autograd.Function):
     Forward is torch's own kernel, which returns m and r and changes the running statistics.
     Half types are computed in float32; only m and r are kept in the half type on a CPU, as stock keeps them.
     On a CPU, backward goes twice by blocks of images, for the sums and for dL/dx, each time with temporaries that stay in the caches;
-    even so it took five times as long as stock's fused kernels at eight images (docs/layers.md).
+    even so it takes two to four times as long as stock's fused kernels (docs/layers.md).
     """
 
     @staticmethod

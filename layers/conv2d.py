@@ -23,7 +23,7 @@ class Conv2dFunction(torch.autograd.Function):
     dL/db = sum of g over n, p, q.
 
     Saves x only if W wants a gradient, and W only if x wants one; y is not needed.
-    On a CPU at batch 1, its two convolutions in backward take up to half as long again as stock's single call.
+    On a CPU at batch 1, its two convolutions in backward take up to twice as long as stock's single call.
     """
 
     @staticmethod

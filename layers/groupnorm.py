@@ -20,8 +20,8 @@ class GroupNormFunction(torch.autograd.Function):
     Both kinds of sums come from the same ones, of g and g x_hat over the positions of one channel of one image: the means weigh them by w.
     Saves x, w, and m and r of each group.  Forward is torch's own kernel, which returns m and r.
     Half types are computed in float32; only m and r are kept in the half type on a CPU, as stock keeps them.
-    On a CPU, backward goes by blocks of images, whose temporaries stay in the caches; even so backward took five times as long
-    as stock's at eight images (docs/layers.md), for it passes over each block eight times where stock's fused kernels do twice.
+    On a CPU, backward goes by blocks of images, whose temporaries stay in the caches; even so backward takes four to five times
+    as long as stock's (docs/layers.md), for it passes over each block eight times where stock's fused kernels do twice.
     """
 
     @staticmethod

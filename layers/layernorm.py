@@ -19,8 +19,8 @@ class LayerNormFunction(torch.autograd.Function):
 
     Saves x, w, and m and r of each row; x_hat is two operations away.  Forward is torch's own kernel, which returns m and r.
     Half types are computed in float32; only m and r are kept in the half type on a CPU, as stock keeps them.
-    On a CPU, backward goes by blocks of rows, whose temporaries stay in the caches; even so backward took four times as long
-    as stock's (docs/layers.md), for it passes over each block a dozen times where stock's fused kernels do twice.
+    On a CPU, backward goes by blocks of rows, whose temporaries stay in the caches; even so backward takes three to five times
+    as long as stock's (docs/layers.md), for it passes over each block a dozen times where stock's fused kernels do twice.
     """
 
     @staticmethod

@@ -37,7 +37,7 @@ class LinearCrossEntropyFunction(torch.autograd.Function):
     and from d the block's rows of dL/dW, each written once, and its share of dL/dx.
     Saves x, W and the classes, which the caller has anyway, and one s per row.  Of logits and d only a block is ever held: neither saved
     bytes nor peak grow with rows times classes.  The price is a fourth matrix product beside stock's three: on a CPU forward and
-    backward took about twice as long each at batch 8 (docs/layers.md).  Making the gradients in forward would save that product, but
+    backward take up to twice as long each (docs/layers.md).  Making the gradients in forward would save that product, but
     keep a matrix as large as W from forward to backward.
     The products are in the dtype of x, as in stock; what lies between them, and the sum of the shares of dL/dx, in float32 at least.
     """

@@ -33,8 +33,8 @@ class TextClassifier(nn.Module):
 class FunctionTextClassifier(TextClassifier):
     """TextClassifier with the hand-derived backwards of its parts.
 
-    On a CPU the LSTM's eight calls a step show, as layers/lstm.py says: training takes up to half as long again as stock at batch 16, and
-    several times as long at batch 1.
+    On a CPU the LSTM's eight calls a step show, as layers/lstm.py says: forward takes three times as long as stock at batch 16 and five
+    times at batch 1, backward two and two and a half times (docs/layers.md).
     """
 
     Embedding, LSTM, Linear = FunctionEmbedding, FunctionLSTM, FunctionLinear
