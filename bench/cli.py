@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
+from . import options
 from .mistake import Mistake
-from .options import Devices, Dtypes, Optimizers, Out, Sizes, Steps, Suite, Threads, Words
 from .plan import Selection
 
 DEFAULT_SUITE = "layerbench.layers"
@@ -33,7 +33,7 @@ def _root(show_version: Annotated[bool, typer.Option("--version", help="Print th
 
 
 @app.command("list")
-def list_(suite: Suite = DEFAULT_SUITE) -> None:
+def list_(suite: options.Suite = DEFAULT_SUITE) -> None:
     """The layers of a suite, their variants and sizes."""
     from . import commands
 
@@ -43,29 +43,21 @@ def list_(suite: Suite = DEFAULT_SUITE) -> None:
 @app.command()
 def run(
     context: typer.Context,
-    suite: Suite = DEFAULT_SUITE,
-    expression: Words = "",
-    device: Devices = None,
-    dtype: Dtypes = None,
-    step: Steps = None,
-    optimizer: Optimizers = None,
-    sizes: Sizes = None,
-    threads: Threads = 0,
-    budget: Annotated[str, typer.Option(metavar="TIME", help="About how long the whole run may take: 90s, 5m, 1h.")] = DEFAULT_BUDGET,
-    out: Out = Path(),
-    everything: Annotated[
-        bool, typer.Option("--all", help="All layers of the suite, also those that are measured on request only.")
-    ] = False,
+    suite: options.Suite = DEFAULT_SUITE,
+    expression: options.Words = "",
+    device: options.Devices = None,
+    dtype: options.Dtypes = None,
+    step: options.Steps = None,
+    optimizer: options.Optimizers = None,
+    sizes: options.Sizes = None,
+    threads: options.Threads = 0,
+    budget: options.Budget = DEFAULT_BUDGET,
+    out: options.Out = Path(),
+    everything: options.Everything = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the points and stop.")] = False,
-    sequential: Annotated[
-        bool, typer.Option("--sequential", help="Time variants one after the other, not in turns: drift of the machine is not cancelled.")
-    ] = False,
-    hang_limit: Annotated[
-        float, typer.Option(metavar="SECONDS", help="A variant that shows no sign of life for so long has failed.", show_default=True)
-    ] = DEFAULT_HANG_SECONDS,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Finish a run that was cut short: of JOURNAL, or the newest one.  No other option but --out.")
-    ] = False,
+    sequential: options.Sequential = False,
+    hang_limit: options.HangLimit = DEFAULT_HANG_SECONDS,
+    resume: options.Resume = False,
     journal: Annotated[Path | None, typer.Argument(metavar="[JOURNAL]", help="With --resume: results/NAME.journal.")] = None,
 ) -> None:
     """Verify and measure every variant at every point, then write results/NAME.json and reports/NAME/index.html."""
@@ -77,19 +69,33 @@ def run(
         raise typer.Exit(commands.resume_run(journal, out))
     if journal:
         raise Mistake(f"{journal}: a journal is given with --resume; type  layerbench run --resume {journal}")
-    if hang_limit <= 0:
-        raise Mistake(f"--hang-limit {hang_limit:g}: give seconds above 0, as --hang-limit 300")
     chosen = _selection(expression, device, dtype, step, optimizer, sizes, everything)
     command = "layerbench " + shlex.join(sys.argv[1:])
     raise typer.Exit(commands.run_suite(suite, chosen, threads, durations.parse(budget), out, dry_run, command, not sequential, hang_limit))
 
 
 @app.command()
+def again(
+    file: Annotated[Path, typer.Argument(metavar="RUN.json")],
+    budget: options.Budget = DEFAULT_BUDGET,
+    hang_limit: options.HangLimit = DEFAULT_HANG_SECONDS,
+    out: options.Out = Path(),
+) -> None:
+    """Measure the points of a run again at which nothing could be told, and write a run that has the others as they were.
+
+    These are the points with a noise floor above 10 %, and those at which other work wanted the same cores.
+    """
+    from . import budget as durations
+    from . import commands
+
+    command = "layerbench " + shlex.join(sys.argv[1:])
+    raise typer.Exit(commands.run_again(file, durations.parse(budget), out, command, hang_limit))
+
+
+@app.command()
 def report(
-    files: Annotated[
-        list[Path] | None, typer.Argument(metavar="[RUN.json]...", help="Run files.  Default: the newest in results/.")
-    ] = None,
-    out: Out = Path(),
+    files: options.Files = None,
+    out: options.Out = Path(),
 ) -> None:
     """Write the HTML page of stored runs."""
     from . import commands
@@ -103,18 +109,16 @@ def explain(
     variants: Annotated[
         str, typer.Option(metavar="A,B", help="The two variants: stock,compile.  One alone is held against the reference.")
     ],
-    run_file: Annotated[
-        Path | None, typer.Option("--run", metavar="RUN.json", help="Take it from this run file.  Default: measure the point now.")
-    ] = None,
-    suite: Suite = DEFAULT_SUITE,
-    expression: Words = "",
-    device: Devices = None,
-    dtype: Dtypes = None,
-    step: Steps = None,
-    optimizer: Optimizers = None,
-    sizes: Sizes = None,
-    threads: Threads = 0,
-    out: Out = Path(),
+    run_file: options.RunFile = None,
+    suite: options.Suite = DEFAULT_SUITE,
+    expression: options.Words = "",
+    device: options.Devices = None,
+    dtype: options.Dtypes = None,
+    step: options.Steps = None,
+    optimizer: options.Optimizers = None,
+    sizes: options.Sizes = None,
+    threads: options.Threads = 0,
+    out: options.Out = Path(),
 ) -> None:
     """What two variants do differently at one point, operator by operator: calls, time and bytes per step.
 
@@ -131,7 +135,7 @@ def explain(
 def compare(
     old: Annotated[Path, typer.Argument(metavar="OLD.json")],
     new: Annotated[Path, typer.Argument(metavar="NEW.json")],
-    out: Out = Path(),
+    out: options.Out = Path(),
 ) -> None:
     """What changed between two stored runs; exit 1 if anything got slower, larger, wrong or lost."""
     from . import commands
@@ -142,30 +146,25 @@ def compare(
 @app.command()
 def check(
     against: Annotated[str, typer.Option(metavar="REF", help="The commit, branch or tag to check the working tree against.")],
-    suite: Suite = DEFAULT_SUITE,
-    expression: Words = "",
-    device: Devices = None,
-    dtype: Dtypes = None,
-    step: Steps = None,
-    optimizer: Optimizers = None,
-    sizes: Sizes = None,
+    suite: options.Suite = DEFAULT_SUITE,
+    expression: options.Words = "",
+    device: options.Devices = None,
+    dtype: options.Dtypes = None,
+    step: options.Steps = None,
+    optimizer: options.Optimizers = None,
+    sizes: options.Sizes = None,
     threads: Annotated[int, typer.Option(metavar="N", help="CPU threads of torch; 0: torch's own choice.")] = 1,
     budget: Annotated[str, typer.Option(metavar="TIME", help="When to stop looking: 90s, 5m.  A flag is still confirmed.")] = CHECK_BUDGET,
     threshold: Annotated[str, typer.Option(metavar="PERCENT", help="A slow-down of so much must not be missed.")] = "5%",
-    tolerance: Annotated[
-        str,
-        typer.Option(metavar="PERCENT", help="A slow-down up to this is no failure.  Default: a tenth of the threshold."),
-    ] = "",
+    tolerance: options.Tolerance = "",
     strict: Annotated[bool, typer.Option("--strict", help="Exit 3 where a benchmark stays inconclusive.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="Measure unchanged layers too.")] = False,
     isolate: Annotated[bool, typer.Option("--isolate", help="A process for each side.  By itself where they cannot share one.")] = False,
     allow_missing: Annotated[bool, typer.Option("--allow-missing", help="A benchmark that only REF has is no failure.")] = False,
-    allow_different: Annotated[
-        bool, typer.Option("--allow-different", help="A reference that computes something else than at REF is no failure.")
-    ] = False,
+    allow_different: options.AllowDifferent = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole result as JSON.")] = False,
-    hang_limit: Annotated[float, typer.Option(metavar="SECONDS", help="As for run.", show_default=True)] = DEFAULT_HANG_SECONDS,
-    out: Out = Path(),
+    hang_limit: options.HangLimit = DEFAULT_HANG_SECONDS,
+    out: options.Out = Path(),
 ) -> None:
     """Did the working tree, against REF, make any layer slower, larger or wrong?
 
@@ -218,7 +217,13 @@ def _nothing_else(context: typer.Context) -> None:
 
 
 def _selection(
-    expression: str, device: Devices, dtype: Dtypes, step: Steps, optimizer: Optimizers, sizes: Sizes, everything: bool
+    expression: str,
+    device: options.Devices,
+    dtype: options.Dtypes,
+    step: options.Steps,
+    optimizer: options.Optimizers,
+    sizes: options.Sizes,
+    everything: bool,
 ) -> Selection:
     devices, dtypes, steps, optimizers = (tuple(each or ()) for each in (device, dtype, step, optimizer))
     return Selection(expression, devices, dtypes, steps, _sizes(sizes or []), everything, optimizers)

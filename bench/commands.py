@@ -10,9 +10,10 @@ from functools import partial
 from pathlib import Path
 
 import msgspec
+from msgspec import structs
 from rich.console import Console
 
-from . import compare, explain, frame, job, journal, plan, store, terminal
+from . import compare, explain, frame, job, journal, plan, store, summary, terminal
 from .budget import LONGEST
 from .check import annotations, screen
 from .check import command as check_command
@@ -71,10 +72,34 @@ def resume_run(path: Path | None, out: Path) -> int:
     order = journal.read(path)[0].order
     with workers(order.suite, order.threads, order.hang_seconds) as (worker, prover):
         described = worker.describe()
-        tasks = plan.plan(described.layers, described.environment.devices, order.selection)
+        tasks = journal.read(path)[0].again or plan.plan(described.layers, described.environment.devices, order.selection)
         work = job.take_up(path, described, tasks)
         whole = _carry_out(work, described, worker, prover)
     return _show(whole, path.parent.parent)
+
+
+def run_again(file: Path, seconds: float, out: Path, command: str, hang_seconds: float = HANG_SECONDS) -> int:
+    """Measure the points of a run at which nothing could be told, and write a run of these and the others.  Returns the exit code."""
+    started, old = datetime.now(UTC), store.read(file)
+    untold = set().union(*summary.disturbed(frame.tidy(old)))
+    if not untold:
+        raise Mistake(f"{file}: something could be told at every point, so there is nothing to measure again")
+    threads = old.environment.threads
+    with workers(old.suite, threads, hang_seconds) as (worker, prover):
+        described = worker.describe()
+        run = structs.replace(
+            old,
+            name=_free_name(out, started),
+            started=started.isoformat(timespec="seconds"),
+            command=command,
+            environment=described.environment,
+            layers=described.layers,
+            records=(),
+        )
+        order = Order(_from_anywhere(old.suite), Selection(), threads, seconds, hang_seconds)
+        work = job.begin_again(old, untold, Begun(run, order, ()), out / "results")
+        whole = _carry_out(work, described, worker, prover)
+    return _show(whole, out)
 
 
 def _carry_out(work: Job, described: Described, worker: Worker, prover: Worker) -> Run:
@@ -185,6 +210,9 @@ def _show(run: Run, out: Path) -> int:
     print(f"results: {out / 'results' / run.name}.json")
     page = store.guarded(partial(report.write, run, out / "reports" / run.name / "index.html"), out)
     print(f"page:    {page}")
+    if untold := sum(map(len, summary.disturbed(frame.tidy(run)))):
+        points = "1 point" if untold == 1 else f"{untold} points"
+        print(f"again:   {points}, on a quieter machine:  layerbench again {out / 'results' / run.name}.json")
     return exit_code(run)
 
 

@@ -2,14 +2,15 @@
 
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from msgspec import structs
 
 from . import compare, journal, lock, store
 from .budget import Budget
+from .declare import NOISE_FLOOR
 from .journal import Begun, Entry, Journal
 from .mistake import Mistake
 from .plan import Task
@@ -54,6 +55,27 @@ def take_up(path: Path, described: Described, tasks: Sequence[Task]) -> Job:
     return Job(begun, tuple(tasks), tuple(entries), held)
 
 
+def begin_again(old: Run, untold: Collection[str], begun: Begun, folder: Path) -> Job:
+    """All points of an old run, those that are not `untold` with their old records.  Raises Mistake where anything else has changed."""
+    records: dict[str, list[Record]] = {}
+    for record in old.records:
+        records.setdefault(record.point.id, []).append(record)
+    tasks = tuple(Task(found[0].point, tuple(r.variant for r in found if r.variant != NOISE_FLOOR)) for found in records.values())
+    differences = compare.differences(old, begun.run)
+    if old.layers != begun.run.layers:
+        differences.append("layers: other variants, sizes or files")
+    if (was := old.environment.commit) != (now := begun.run.environment.commit):
+        differences.append(f"commit: {was[:8] or 'none'} before, {now[:8] or 'none'} now")
+    if differences:
+        raise Mistake(f"{old.name} was measured under other conditions: {differences[0]}; type  layerbench run  to begin anew")
+    kept = tuple(Entry(0.0, tuple(found)) for id_, found in records.items() if id_ not in untold)
+    note = f"{len(kept)} of its {len(tasks)} points are those of run {old.name}; at the others nothing could be told there"
+    work = begin(structs.replace(begun, run=structs.replace(begun.run, notes=(note,)), again=tasks), tasks, folder)
+    for entry in kept:
+        work.journal.append(entry)
+    return replace(work, entries=kept)
+
+
 def _line(task: Task) -> str:
     return f"{task.point.id} [{' '.join(task.variants)}]"
 
@@ -76,7 +98,9 @@ def carry_out(job: Job, described: Described, worker: Answerer, prover: Answerer
     """Measure what is left and write the run file.  On Ctrl-C, what was finished; the journal stays, and how to go on is said."""
     started, earlier = time.monotonic(), job.entries[-1].seconds if job.entries else 0.0
     header, entries, folder = job.begun.run, list(job.entries), job.journal.path.parent
-    notes = [f"resumed: {len(entries)} of its {len(job.tasks)} points were measured before it was cut short"] if entries else []
+    notes = list(header.notes)  # of one that measures again
+    if entries and not notes:
+        notes = [f"resumed: {len(entries)} of its {len(job.tasks)} points were measured before it was cut short"]
     budget = Budget(max(1.0, job.begun.order.budget_seconds - earlier))
     with lock.held(dict.fromkeys(task.point.device for task in job.tasks)) as held:
         busy = held.busy()

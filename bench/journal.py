@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from .mistake import Mistake
-from .plan import Selection
+from .plan import Selection, Task
 from .record import SCHEMA, Record, Run
 from .store import guarded
 
@@ -28,11 +28,15 @@ class Order(Struct, frozen=True):
 
 
 class Begun(Struct, frozen=True):
-    """The first line: the run without records, how it was asked for, and its points with their variants."""
+    """The first line: the run without records, how it was asked for, and its points with their variants.
+
+    again: the points themselves where they are those of an earlier run, and no selection's.
+    """
 
     run: Run
     order: Order
     tasks: tuple[str, ...]
+    again: tuple[Task, ...] = ()
 
 
 class Entry(Struct, frozen=True):

@@ -131,16 +131,21 @@ def verdict(run: Run, table: pd.DataFrame) -> str:
 
 
 def _noise_sentences(table: pd.DataFrame) -> list[str]:
-    crowded = set(table[table.contention.notna()].point)
+    crowded, noisy = disturbed(table)
     points = table[table.verdict.notna()].point.nunique()
-    floors = table[~table.point.isin(crowded)].groupby("point").noise_floor.max().dropna()
-    noisy = int((floors > stats.MAXIMUM_SAME).sum())
     sentences = []
     if crowded:
         sentences.append(f"Other work wanted the same cores on {len(crowded)} of {_points(points)}: there nothing is ranked.")
     if noisy:
-        sentences.append(f"The machine was too noisy to tell on {noisy} of {_points(points)}: a noise floor above 10 %.")
+        sentences.append(f"The machine was too noisy to tell on {len(noisy)} of {_points(points)}: a noise floor above 10 %.")
     return sentences
+
+
+def disturbed(table: pd.DataFrame) -> tuple[set[str], set[str]]:
+    """The points at which nothing can be told: other work wanted the same cores; of the rest, the noise floor is above 10 %."""
+    crowded = set(table[table.contention.notna()].point)
+    floors = table[~table.point.isin(crowded)].groupby("point").noise_floor.max()
+    return crowded, set(floors[floors > stats.MAXIMUM_SAME].index)
 
 
 def _device_sentence(table: pd.DataFrame, device: str, won: pd.DataFrame, references: dict[str, str]) -> str:

@@ -1,0 +1,101 @@
+"""`layerbench again` under the fake clock: what told nothing is measured again, the rest is taken over as it was."""
+
+import json
+from pathlib import Path
+
+import inprocess
+import pytest
+from test_resume import OPTIONS, POINTS, SUITE, rewrite
+
+from layerbench.bench import journal, store
+from layerbench.bench.declare import NOISE_FLOOR
+from layerbench.bench.record import Run
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "relu.py").write_text(SUITE)
+    inprocess.install(monkeypatch, tmp_path)
+    return tmp_path
+
+
+def noisy(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Run]:
+    """A run whose second point is noisy: the copy of the reference takes longer and shorter by turns there."""
+    seen: list[str] = []
+
+    def cost(variant: str, number: int) -> float:
+        if variant == NOISE_FLOOR and number == 0:
+            seen.append(variant)
+        return 1e-3 * (3 if len(seen) == 2 and variant == NOISE_FLOOR else 1)
+
+    inprocess.install(monkeypatch, folder, cost)
+    assert inprocess.layerbench(monkeypatch, "run", *OPTIONS) == 0
+    path = store.newest(folder / "results")
+    inprocess.install(monkeypatch, folder)
+    return path, store.read(path)
+
+
+def test_only_what_told_nothing_is_measured_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, old = noisy(folder, monkeypatch)
+    said = capsys.readouterr().out.splitlines()
+    assert said[-1] == f"again:   1 point, on a quieter machine:  layerbench again results/{old.name}.json"
+    assert inprocess.layerbench(monkeypatch, "again", str(path.relative_to(folder))) == 0
+    assert "again:" not in capsys.readouterr().out
+    new = store.read(store.newest(folder / "results"))
+    assert (new.notes, new.name != old.name) == (
+        (f"2 of its 3 points are those of run {old.name}; at the others nothing could be told there",),
+        True,
+    )
+    assert [record.id for record in new.records] == [record.id for record in old.records]
+    changed = {now.point.id for now, then in zip(new.records, old.records, strict=True) if now != then}
+    assert changed == {POINTS[1]}
+    assert store.read(path) == old  # it stays as it was
+    assert not list((folder / "results").glob("*.journal"))
+
+
+def test_where_everything_told_something_there_is_nothing_to_do(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert inprocess.layerbench(monkeypatch, "run", *OPTIONS) == 0
+    path = store.newest(folder / "results")
+    assert inprocess.layerbench(monkeypatch, "again", str(path)) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"layerbench: {path}: something could be told at every point, so there is nothing to measure again"
+    )
+
+
+def test_another_layer_or_machine_is_one_sentence(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, old = noisy(folder, monkeypatch)
+    rewrite(folder, SUITE.replace('"again"', '"another"'))
+    assert inprocess.layerbench(monkeypatch, "again", str(path)) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"layerbench: {old.name} was measured under other conditions: layers: other variants, sizes or files; "
+        "type  layerbench run  to begin anew"
+    )
+    rewrite(folder, SUITE)
+    document = json.loads(path.read_text())
+    document[store.KEY]["environment"]["machine"] = "another"
+    path.write_text(json.dumps(document))
+    assert inprocess.layerbench(monkeypatch, "again", str(path)) == 2
+    assert "was measured under other conditions: machine: " in capsys.readouterr().err
+
+
+def test_one_that_is_cut_short_is_resumed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, old = noisy(folder, monkeypatch)
+
+    def interrupted(variant: str, number: int) -> float:
+        raise KeyboardInterrupt
+
+    inprocess.install(monkeypatch, folder, interrupted)
+    assert inprocess.layerbench(monkeypatch, "again", str(path)) == 130
+    (left,) = (folder / "results").glob("*.journal")
+    assert [entry.records[0].point.id for entry in journal.read(left)[1]] == [POINTS[0], POINTS[2]]
+    inprocess.install(monkeypatch, folder)
+    assert inprocess.layerbench(monkeypatch, "run", "--resume", str(left)) == 0
+    new = store.read(left.with_suffix(".json"))
+    assert [record.id for record in new.records] == [record.id for record in old.records]
+    assert new.notes == (f"2 of its 3 points are those of run {old.name}; at the others nothing could be told there",)
