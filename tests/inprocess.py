@@ -1,5 +1,6 @@
 """The whole of `layerbench run` in this process under a fake clock: real layers, real verification, invented times."""
 
+import math
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from layerbench.bench import cli, commands
+from layerbench.bench import cli, commands, contention
 from layerbench.bench.clock import Clock, FakeClock
 from layerbench.bench.protocol import Answer, Describe, Described, Request
 from layerbench.bench.record import Roof
@@ -46,7 +47,8 @@ def same_cost(variant: str, number: int) -> float:
 
 
 def install(monkeypatch: pytest.MonkeyPatch, folder: Path, cost: Cost = same_cost) -> None:
-    """Let the commands work in this process, standing in the folder."""
+    """Let the commands work in this process, standing in the folder.  Times are invented, so what others did meanwhile is not told."""
+    monkeypatch.setattr(contention, "SHORTEST", math.inf)
 
     @contextmanager
     def workers(suite: str, threads: int, hang_seconds: float) -> Iterator[tuple[InProcess, InProcess]]:

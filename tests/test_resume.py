@@ -122,8 +122,10 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 def rewrite(folder: Path, suite: str) -> None:
     """Change the suite's file as if the next command were a new process, which it is outside of tests."""
     (folder / "relu.py").write_text(suite)
-    for name in [name for name in sys.modules if name.startswith("_layerbench_")]:
-        del sys.modules[name]
+    for name, module in list(sys.modules.items()):
+        places = [getattr(module, "__file__", None) or "", *getattr(module, "__path__", ())]
+        if name.startswith("_layerbench_") and any(Path(place).is_relative_to(folder) for place in places if place):
+            del sys.modules[name]  # not those of the suite that other tests have mounted
 
 
 def test_what_cannot_be_resumed_is_one_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
