@@ -9,7 +9,7 @@ import inprocess
 import msgspec
 import pytest
 
-from layerbench.bench import journal, lock, store
+from layerbench.bench import journal, lock, mount, store
 from layerbench.bench.record import Run
 
 SUITE = """
@@ -122,10 +122,9 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 def rewrite(folder: Path, suite: str) -> None:
     """Change the suite's file as if the next command were a new process, which it is outside of tests."""
     (folder / "relu.py").write_text(suite)
-    for name, module in list(sys.modules.items()):
-        places = [getattr(module, "__file__", None) or "", *getattr(module, "__path__", ())]
-        if name.startswith("_layerbench_") and any(Path(place).is_relative_to(folder) for place in places if place):
-            del sys.modules[name]  # not those of the suite that other tests have mounted
+    ours = mount._package(folder.resolve()).partition(".")[0]  # of this suite alone: other tests have mounted others
+    for name in [name for name in sys.modules if name.partition(".")[0] == ours]:
+        del sys.modules[name]
 
 
 def test_what_cannot_be_resumed_is_one_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
