@@ -84,18 +84,9 @@ def _ratio(record: Record, old: pd.Series, new: pd.Series, threshold: float) -> 
     half = math.hypot(*(math.log1p(Interval(row.speedup, row.speedup_low, row.speedup_high).half_width) for row in (old, new)))
     low, high = math.exp(middle - half), math.exp(middle + half) if math.isfinite(half) else math.inf
     limit = 1 + max(threshold, old.noise_floor, new.noise_floor)
-    crowded = any(isinstance(row.contention, str) for row in (old, new))
-    verdict = (
-        "unclear"
-        if crowded
-        else "slower"
-        if low > limit
-        else "faster"
-        if high < 1 / limit
-        else "same"
-        if 1 / limit <= low and high <= limit
-        else "unclear"
-    )
+    verdict = "slower" if low > limit else "faster" if high < 1 / limit else "same" if 1 / limit <= low and high <= limit else "unclear"
+    if any(isinstance(row.contention, str) for row in (old, new)):
+        verdict = "unclear"
     return Change(record.point, record.variant, "speedup", float(old.speedup), float(new.speedup), math.exp(middle), low, high, verdict)
 
 

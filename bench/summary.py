@@ -16,9 +16,7 @@ class Cell:
     """One layer, step and device under one variant, over all sizes and dtypes."""
 
     state: str  # faster | slower | same | unclear | reference | checked | skipped | failed | invalid | absent
-    speedup: (
-        Interval | None
-    )  # geometric mean over the points that were measured, without those that other work disturbed if there are others
+    speedup: Interval | None  # geometric mean over the points that were measured; those that other work disturbed only if all were
     points: int  # how many that mean is over
     faster: int  # of those, how many are faster beyond the noise floor
     slower: int

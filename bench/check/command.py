@@ -95,16 +95,17 @@ def check(order: Order, say: Say) -> Check:
 
 def _sources(trees: Trees) -> dict[str, dict[str, Closure]]:
     """Side -> layer file, as a path -> what its code consists of."""
-    found = {}
-    for side, suite, root in (("head", trees.head, trees.root), ("base", trees.base, trees.worktree)):
-        files = [] if suite is None else [suite] if suite.is_file() else sorted(suite.glob("[!_]*.py"))
-        found[side] = {str(file): each for file, each in closure.closures(root, files, trees.root).items()}
-    return found
+    return {"head": _code(trees.head, trees.root, trees), "base": _code(trees.base, trees.worktree, trees)}
+
+
+def _code(suite: Path | None, root: Path, trees: Trees) -> dict[str, Closure]:
+    files = [] if suite is None else [suite] if suite.is_file() else sorted(suite.glob("[!_]*.py"))
+    return {str(file): each for file, each in closure.closures(root, files, trees.root).items()}
 
 
 def _stood_still(trees: Trees, sources: Mapping[str, Mapping[str, Closure]], files: Collection[str]) -> None:
     """Raises Edited where the code of a file, relative to the root, is another now: fresh processes may have read the later one."""
-    then, now = sources["head"], _sources(trees)["head"]
+    then, now = sources["head"], _code(trees.head, trees.root, trees)
     for file in sorted(files):
         path = str(trees.root / file)
         if path in then and (path not in now or closure.changed(then[path], now[path])):
