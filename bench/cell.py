@@ -1,8 +1,11 @@
 """One cell: every variant of a layer at one size, dtype and device, made, compiled and verified once; then each step measured.
 
+What is timed has only been made and verified, all variants by the same calls in the same number: a pass that leaves but an empty dictionary
+on a tensor makes torch visit it at every call.  Compiling, counting work, weighing and profiling are done to doubles, thrown away.
 Each pass is entered by name, so that a fault falls on the variant and stage it belongs to.  A variant that fails is out; the rest go on.
 """
 
+import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,7 +64,7 @@ class Cell:
             self._make()
         if self._reference_is_in():
             with self._attempt("make", self.reference):
-                self._work = work.count(self.subjects[self.reference], self.differentiable)
+                self._work = work.count(self._double(self.reference), self.differentiable)
         if self._reference_is_in():
             self._compile()
             self._verify({variant: proof for variant, proof in proofs.items() if not isinstance(proof, Failed)})
@@ -74,11 +77,17 @@ class Cell:
     def _make(self) -> None:
         self._truth = self._truth_of(SEEDS[-1])
         self.differentiable = any(cotangent is not None for cotangent in self._truth.cotangents)
-        for variant in self._names:
+        for variant in random.Random(self.point.cell).sample(self._names, len(self._names)):  # no variant is always the first in memory
             if variant not in self.out:
                 with self._attempt("make", variant):
-                    module = make.variant_module(self.layer, self._source(variant), self.point.size, self._truth.weights)
-                    self.subjects[variant] = make.subject(variant, module, self._truth.inputs, self._truth.cotangents)
+                    self.subjects[variant] = self._double(variant)
+
+    def _double(self, variant: str) -> Subject:
+        """A fresh subject of a variant, on the numbers of the last seed.  After the variant was compiled it runs those graphs."""
+        module = make.variant_module(self.layer, self._source(variant), self.point.size, self._truth.weights)
+        double = make.subject(variant, module, self._truth.inputs, self._truth.cotangents)
+        double.compiled = torch.compile(module) if variant in self._compiled else None
+        return double
 
     def _truth_of(self, seed: int) -> Truth:
         return verify.truth(self.layer, self.point.size, getattr(torch, self.point.dtype), self.point.device, seed)
@@ -92,7 +101,9 @@ class Cell:
                 self._drop(variant, Skipped("compile", missing))
                 continue
             with self._attempt("compile", variant):
-                compiled = compiling.compile_cold(subject, self.differentiable, self._cold)
+                double = self._double(variant)
+                compiled = compiling.compile_cold(double, self.differentiable, self._cold)
+                subject.compiled = torch.compile(subject.module)
                 self._compiled[variant] = structs.replace(compiled, sweep=self._sweeps.get(variant))
 
     def _verify(self, proofs: Mapping[str, list[TensorError]]) -> None:
@@ -126,7 +137,7 @@ class Cell:
             return self._in_order({})
         if reason := steps.impossible(step, self.differentiable, self.subjects[self.reference].learns):
             return self._in_order(dict.fromkeys(self.subjects, Skipped("time", reason)))
-        calls = {name: make.call(subject, step) for name, subject in self.subjects.items()}
+        calls = {name: make.call(self.subjects[name], step) for name in self._names if name in self.subjects}
         for name, call in calls.items():
             with self._attempt("warm", name):
                 call.once()
@@ -137,7 +148,7 @@ class Cell:
         timings = self._time(calls, clock, limit, interleaved)
         outcomes: dict[str, Outcome] = {}
         for name, timing in timings.items():
-            if name in self.subjects and (profiled := self._examine(name, calls[name], traces)):
+            if name in self.subjects and (profiled := self._examine(name, step, traces)):
                 compiled = self._compiled.get(name)
                 outcomes[name] = Measured(timing, self._memory[name], self._accuracy[name], profiled, compiled, (), self._work.get(step))
         return self._in_order(outcomes if self._reference_is_in() else {})
@@ -150,29 +161,41 @@ class Cell:
             try:
                 timings = measure(left, self.reference, clock, limit, turns) if interleaved else measure_in_turn(left, clock, limit, turns)
             except Exception as error:  # noqa: BLE001  the code is the user's: any exception is a result
-                turns.settle()
+                timings = {}
                 self._drop(turns.variant, Failed("time", in_words(error)))
-                continue
             turns.settle()
             for name, failed in turns.spoilt().items():
                 self._drop(name, failed)
+            if not timings:
+                continue
             others = meanwhile.others()
             return {name: structs.replace(timing, others=others) for name, timing in timings.items()}
         return {}
 
-    def _examine(self, name: str, call: Call, traces: Path | None) -> Profile | None:
-        """After timing: still right on the buffers that were timed?  Then its memory, once, and its profile.  None where it failed."""
+    def _examine(self, name: str, step: str, traces: Path | None) -> Profile | None:
+        """After timing: still right on the buffers that were timed?  Then, of a double, its memory, once, and its profile.
+
+        None where it failed.
+        """
         with self._attempt("recheck", name):
             verify.judge(self._as_drawn(self.subjects[name], self._truth), self._truth)
-        if name in self.subjects and name not in self._memory:
-            with self._attempt("memory", name):
-                self._memory[name] = weigh(self.subjects[name], self.point.device)
+        if name not in self.subjects:
+            return None
+        with self._attempt("profile" if name in self._memory else "memory", name):
+            double = self._double(name)
+            self._all_of_it(double).once()
+            if name not in self._memory:
+                self._memory[name] = weigh(double, self.point.device)
                 if name != NOISE_FLOOR:
-                    leak.check(self.subjects[name], self.point.device)
+                    leak.check(double, self.point.device)
         if name in self.subjects:
             with self._attempt("profile", name):
-                return profile(call, self.point.device, None if name == NOISE_FLOOR else traces)
+                return profile(make.call(double, step), self.point.device, None if name == NOISE_FLOOR else traces)
         return None
+
+    def _all_of_it(self, subject: Subject) -> Call:
+        """Forward, and backward where there is one."""
+        return make.call(subject, "training" if self.differentiable else "forward")
 
     # --- facts: what is the same at every measurement ----------------------------------------------------------------------------
 
@@ -183,7 +206,7 @@ class Cell:
         """
         for name, subject in list(self.subjects.items()):
             with self._attempt("warm", name):
-                make.call(subject, "training" if self.differentiable else "forward").once()
+                self._all_of_it(subject).once()
             if name in self.subjects:
                 with self._attempt("memory", name):
                     self._memory[name] = weigh(subject, self.point.device)

@@ -66,6 +66,14 @@ def compile_cold(subject: Subject, differentiable: bool, cold: bool = True) -> C
 
     Raises CompiledNothing where torch.compile fell back to eager for all of it.
     """
+    if _graphs():  # then it may be another's, whose code it shares, that it runs
+        with contextlib.suppress(CompiledNothing):
+            return _compile_cold(subject, differentiable, cold)
+        forget()
+    return _compile_cold(subject, differentiable, cold)
+
+
+def _compile_cold(subject: Subject, differentiable: bool, cold: bool) -> Compiled:
     from torch._inductor.utils import fresh_cache
 
     graphs, breaks = _graphs(), dict(_counters()["graph_break"])

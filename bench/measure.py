@@ -44,9 +44,9 @@ def measure(
     rng = random.Random(seed)
     start = clock.now()
     blocks = {}
-    for name, call in calls.items():
+    for name in rng.sample(list(calls), len(calls)):
         enter(name)
-        blocks[name] = block(call, clock)
+        blocks[name] = block(calls[name], clock)
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     order: dict[str, list[int]] = {name: [] for name in calls}
     taken, stopped, look, last = 0, "", FIRST_LOOK, 0
