@@ -58,7 +58,15 @@ def tests(session: nox.Session) -> None:
 def validate(session: nox.Session) -> None:
     """Run the studies of validation/ that are named, or the shorter ones; --quick, --fresh and --minutes=N are theirs."""
     flags = [word for word in session.posargs if word.startswith("-")]
-    for study in [word for word in session.posargs if word not in flags] or ("bias", "alike", "coverage", "aa", "overhead", "scaling", "kills"):
+    for study in [word for word in session.posargs if word not in flags] or (
+        "bias",
+        "alike",
+        "coverage",
+        "aa",
+        "overhead",
+        "scaling",
+        "kills",
+    ):
         _run(session, "python", f"validation/{study}.py", *flags)
 
 
