@@ -270,6 +270,12 @@ all 13 benchmarks: 12 clear, 1 unchanged"""
     )
 
 
+def test_where_the_time_went_is_said_and_that_some_took_more_than_the_fewest_units():
+    stages = {"reading": 0.2, "importing": 6.2, "verifying": 1.1, "timing": 69.0}
+    last = printed(check(timed("clear", number=4), timed("inconclusive", number=32, batch=64), stages=stages)).splitlines()[-1]
+    assert last == "took 83 s (importing 6, verifying 1, timing 69); 1 benchmark took more than 4 units"
+
+
 def test_equal_reasons_are_said_once():
     rows = [row("skipped", batch=batch, reason="Triton needs a GPU") for batch in (1, 8, 64)]
     last = printed(check(*rows, timed("clear"))).splitlines()[-1]

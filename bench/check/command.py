@@ -12,6 +12,7 @@ from .. import mount
 from ..mistake import Mistake
 from ..plan import Selection
 from ..record import LayerFacts
+from ..stages import Stages
 from . import closure, examining, plan, rounds, tree, verdicts
 from .closure import Closure
 from .hands import Hands
@@ -49,9 +50,16 @@ class Edited(Exception):
     """The working tree changed while it was checked.  Carries one sentence."""
 
 
-def check(order: Order, say: Say) -> Check:
-    """Check the working tree against a commit.  Raises Mistake and Edited.  say(what): what is being done now."""
+def check(order: Order, tell: Say) -> Check:
+    """Check the working tree against a commit.  Raises Mistake and Edited.  tell(what): what is being done now."""
     begun, started = time.monotonic(), datetime.now(UTC)
+    stages = Stages(lambda stage, _: None)
+
+    def say(what: str) -> None:
+        stages(what.split()[0].rstrip(":"), "")
+        tell(what)
+
+    say("reading both sides")
     head = mount.locate(order.suite)
     root = tree.repository(head)
     commit = tree.resolve(root, order.against)
@@ -87,6 +95,7 @@ def check(order: Order, say: Say) -> Check:
         control=tuple(control),
         unreliable=alarm,
         notes=notes,
+        stages={stage: round(seconds, 1) for stage, seconds in stages.take().items()},
     )
 
 

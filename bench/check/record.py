@@ -100,6 +100,7 @@ class Check(Struct, frozen=True):
     control: tuple[Row, ...] = ()
     unreliable: str = ""  # the control's alarm in words; then no timing verdict counts
     notes: tuple[str, ...] = ()
+    stages: dict[str, float] = {}  # seconds by what was done: reading, importing, verifying, comparing, timing, confirming, proving
 
 
 def compared(row: Row) -> bool:

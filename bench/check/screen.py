@@ -35,6 +35,8 @@ def print_check(console: Console, check: Check) -> None:
         console.print(Text(f"{'the other' if shown else 'all'} {words.plural(len(others), 'benchmark')}: {what}"))
     for line in _reasons(check, rows):
         console.print(Text(line))
+    if check.stages:
+        console.print(Text(words.duration(check)))
 
 
 def _matters(row: Row) -> bool:

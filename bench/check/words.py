@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from .digits import change, detectable, known, percent, slow_down
-from .record import FAILURES, Check, Exact, Row, Side, compared, exit_code
+from .record import FAILURES, FEWEST_UNITS, Check, Exact, Row, Side, compared, exit_code
 
 TIMED = ("slower", "faster", "clear", "inconclusive")  # decided by times, so they count only on a reliable machine
 APART = ("new", "skipped")  # not compared with anything
@@ -68,6 +68,14 @@ def plural(number: int, noun: str) -> str:
 def units(row: Row) -> str:
     """How many units were measured, then how many confirmed: 8 + 6."""
     return " + ".join(str(len(part)) for part in (row.units, row.confirmation) if part)
+
+
+def duration(check: Check) -> str:
+    """Where the time went: a noisy machine shows as benchmarks that were still open after the first look."""
+    late = sum(len(row.units) > FEWEST_UNITS for row in check.rows)
+    parts = ", ".join(f"{stage} {seconds:.0f}" for stage, seconds in check.stages.items() if seconds >= 0.5)
+    more = f"; {plural(late, 'benchmark')} took more than {FEWEST_UNITS} units" if late else ""
+    return f"took {check.seconds:.0f} s{f' ({parts})' if parts else ''}{more}"
 
 
 def exact(number: Exact) -> str:
