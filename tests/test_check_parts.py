@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from check_example import row as example_row
 from runs import layer
 
 from layerbench.bench import cli, commands
@@ -16,7 +17,7 @@ from layerbench.bench.check.hands import Fault
 from layerbench.bench.check.messages import Examine, Examined, Facts, Prepare, Prepared, Sketch, Sketched, SketchReference, TimeBlock
 from layerbench.bench.check.moved import Moved, by_plain_name
 from layerbench.bench.check.plan import Benchmark
-from layerbench.bench.check.record import Unit, compared
+from layerbench.bench.check.record import Row, Unit, compared
 from layerbench.bench.check.rounds import Track
 from layerbench.bench.check.sequential import Rule
 from layerbench.bench.check.verdicts import Timed
@@ -433,3 +434,21 @@ def test_modules_of_the_working_tree_are_taken_from_the_base_and_are_seen(tmp_pa
     finally:
         for name in [name for name in sys.modules if name.startswith("movedpkg")]:
             del sys.modules[name]
+
+
+def test_a_backward_beside_a_slower_forward_is_told_what_forward_may_have_left_it() -> None:
+    def of(step: str, verdict: str, variant: str = "function", batch: int = 8) -> Row:
+        return example_row(verdict, step=step, variant=variant, batch=batch)
+
+    rows = [
+        of("forward", "slower"),
+        of("backward", "slower"),
+        of("backward", "slower", batch=64),
+        of("backward", "slower", variant="other"),
+        of("forward", "clear", variant="other"),
+        of("backward", "clear"),
+    ]
+    told = verdicts.with_what_forward_left(rows)
+    assert [row.reason != "" for row in told] == [False, True, False, False, False, False]
+    assert told[1].verdict == "slower"
+    assert "caches" in told[1].reason

@@ -191,6 +191,7 @@ def _measure(order: Order, chosen: Plan, hands: Hands, deadline: float, say: Say
     timing = [each for each in chosen.measured if early[each.id] is None]
     timed = _time(timing, chosen.control, hands, Rule(order.threshold, order.tolerance, max(1, len(timing))), deadline, say)
     rows = [early[each.id] or verdicts.timed_row(each, *facts[each.id], timed) for each in chosen.measured]
+    rows = verdicts.with_what_forward_left(rows)
     alarm = verdicts.unreliable(timed)
     rows = [verdicts.without_time(row) for row in rows] if alarm else rows
     return rows + list(chosen.settled), [verdicts.control_row(each, timed) for each in chosen.control], alarm

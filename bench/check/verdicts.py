@@ -77,6 +77,23 @@ def _verdict(track: Track, timed: Timed) -> tuple[str, str]:
     return decided, ""
 
 
+AFTER_FORWARD = (
+    "forward is slower too, and backward is timed right after it: a forward that touches more memory leaves colder caches, which alone can "
+    "make backward some percent slower"
+)
+
+
+def with_what_forward_left(rows: Sequence[Row]) -> list[Row]:
+    """A backward that is slower where its own forward is: the reason says that it may be no slow-down of the backward's code."""
+    slower = {(row.point.cell, row.variant) for row in rows if row.verdict == "slower" and row.point.step == "forward"}
+    return [
+        structs.replace(row, reason=AFTER_FORWARD)
+        if row.verdict == "slower" and row.point.step == "backward" and (row.point.cell, row.variant) in slower
+        else row
+        for row in rows
+    ]
+
+
 def control_row(benchmark: Benchmark, timed: Timed) -> Row:
     """A benchmark of the base against itself: clear, or inconclusive where it differs."""
     track = Track(benchmark.point, benchmark.variant, control=True)
