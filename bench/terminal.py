@@ -15,7 +15,7 @@ from .explain import Explanation
 from .record import Change, Failed, LayerFacts, Run, Skipped
 from .summary import Cell
 
-ARROWS = {"faster": "▲", "slower": "▼", "same": "=", "unclear": "?"}
+ARROWS = {"faster": "▲", "slower": "▼", "mixed": "↕", "same": "=", "unclear": "?"}
 STYLES = {"faster": "bold cyan", "slower": "yellow", "same": "dim", "unclear": "dim", "failed": "bold red", "invalid": "bold red"}
 
 
@@ -81,7 +81,7 @@ def print_run(console: Console, run: Run, table: pd.DataFrame) -> None:
         console.print(Text(f"note: {note}"))
     console.print(_matrix(run, table))
     console.print(Text(_legend(table), style="dim"))
-    for line in [*invalid(table), *reasons(run)]:
+    for line in [*summary.mixed(run, table), *invalid(table), *reasons(run)]:
         console.print(Text(line))
 
 
