@@ -66,7 +66,7 @@ def where(rows: pd.DataFrame) -> str:
     """Where a variant wins that is faster at some points and slower at others: along the first dimension that tells, or as a count."""
     faster = int((rows.verdict == "faster").sum())
     if not faster:
-        return f"slower on {int((rows.verdict == 'slower').sum())} of {len(rows)} points"
+        return f"slower on {int((rows.verdict == 'slower').sum())} of {len(rows)}"
     for dimension in rows["size"].iloc[0]:
         found = [(size[dimension], verdict) for size, verdict in zip(rows["size"], rows.verdict, strict=True)]
         places = sorted({place for place, _ in found})
@@ -78,4 +78,4 @@ def where(rows: pd.DataFrame) -> str:
                 return f"wins up to {dimension} {won[-1]}"
             if len(won) <= MOST_NAMED:
                 return f"wins at {dimension} {', '.join(map(str, won))}"
-    return f"wins on {faster} of {len(rows)} points"
+    return f"wins on {faster} of {len(rows)}"

@@ -69,7 +69,8 @@ def matrix(run: Run, table: pd.DataFrame) -> list[Row]:
 def mixed(run: Run, table: pd.DataFrame) -> list[str]:
     """A line per cell of the matrix whose mean hides that the variant wins at some points and loses at others."""
     return [
-        f"mixed ↕ {row.layer} {row.step} {row.device} {name}: {cell.where}, {cell.faster} faster and {cell.slower} slower of {cell.points}"
+        f"mixed {row.layer} {row.step} {row.device} {name}: {cell.where}; "
+        f"of {_points(cell.points)} {cell.faster} faster, {cell.slower} slower"
         for row in matrix(run, table)
         for name, cell in row.cells.items()
         if cell.where

@@ -153,8 +153,9 @@ def test_a_link_to_a_point_opens_on_its_result_and_closing_leads_to_its_layer(vi
     assert rows[2][1] == "▲ faster" and all(rows[2][2:6])
     page.keyboard.press("Escape")
     page.locator("dialog").wait_for(state="hidden")
-    top = "document.querySelector('#layer-gelu').getBoundingClientRect().top"
-    page.wait_for_function(f"{top} >= -1 && {top} < innerHeight / 2")
+    twice = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done({}))))"
+    top = page.evaluate(twice.format("document.querySelector('#layer-gelu').getBoundingClientRect().top"))
+    assert -1 <= top < 400
     assert page.evaluate("scrollY") > 0 and page.locator("#layer-gelu h2").is_visible()
 
 
@@ -174,7 +175,7 @@ def test_another_address_closes_the_point_and_opens_the_next(visit):
     page = visit("small", "#point=gelu-backward-cpu-float32-batch8-width1024")
     page.locator("dialog .result").wait_for()
     page.evaluate("location.hash = '#point=softmax-forward-cpu-float32-batch1-width1024'")
-    page.wait_for_function("document.querySelector('dialog h2').textContent.startsWith('softmax-forward')")
+    page.locator("dialog h2", has_text="softmax-forward-cpu-float32-batch1-width1024").wait_for()
     page.evaluate("location.hash = '#metric=time'")
     page.locator("dialog").wait_for(state="hidden")
 

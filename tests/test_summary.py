@@ -249,7 +249,7 @@ def test_a_crossing_along_another_dimension_or_along_none_is_told_too() -> None:
 
     assert where({(1, 64), (8, 64)}) == "wins from width 64"
     assert where({(8, 16), (8, 64)}) == "wins from batch 8"
-    assert where({(1, 16), (8, 64)}) == "wins on 2 of 4 points"
+    assert where({(1, 16), (8, 64)}) == "wins on 2 of 4"
 
 
 def test_a_single_win_under_a_mean_that_is_slower_is_mixed_and_a_single_loss_under_a_mean_that_is_faster() -> None:
@@ -258,7 +258,7 @@ def test_a_single_win_under_a_mean_that_is_slower_is_mixed_and_a_single_loss_und
     assert (cell.faster, cell.slower, cell.state, cell.where) == (1, 0, "mixed", "wins up to batch 1")
     unclear = [{**STOCK, "triton": took(1.7, wobble=0.06)}] * 6
     cell = cells({**STOCK, "triton": took(2.1)}, *unclear)["triton"]
-    assert (cell.faster, cell.slower, cell.state, cell.where) == (0, 1, "mixed", "slower on 1 of 7 points")
+    assert (cell.faster, cell.slower, cell.state, cell.where) == (0, 1, "mixed", "slower on 1 of 7")
     assert cells(*unclear)["triton"].state == "faster"
 
 

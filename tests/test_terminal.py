@@ -60,6 +60,15 @@ skipped softmax compile, 1 point, at time: no output has a gradient"""
     )
 
 
+def test_a_mean_that_hides_a_crossing_has_its_sign_and_a_line_that_says_where() -> None:
+    whole = run(at(1, **STOCK, triton=took(4.0)), at(8, **STOCK, triton=took(1.0)))
+    lines = printed(whole).splitlines()
+    assert lines[3] == "softmax  forward  cpu     reference  1.00x (1.00-1.00) ↕         1.0%"
+    assert "↕ mixed: faster at some sizes and slower at others, listed" in " ".join(lines)
+    assert lines[-1] == "mixed softmax forward cpu triton: wins from batch 8; of 2 points 1 faster, 1 slower"
+    assert "mixed" not in printed(run(at(1, **STOCK, triton=took(4.0))))
+
+
 def test_what_a_reason_or_a_note_holds_is_printed_as_it_is() -> None:
     whole = run(at(**STOCK, triton=Failed("verify", EVIL)), at(64, **STOCK, triton=Skipped("time", EVIL)), notes=(EVIL,))
     lines = printed(whole).splitlines()
