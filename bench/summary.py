@@ -194,8 +194,8 @@ def _precision_sentences(table: pd.DataFrame) -> list[str]:
     timed, short, few = precision(table)
     if not short:
         return []
-    limit = f"{100 * PRECISION:.0f} %"
-    sentence = f"The time budget ended {short} of {_points(timed)} before every ratio was known to {limit}: a longer --budget mends that."
+    ended = f"The time budget ended {short} of {_points(timed)} before every ratio was known to {100 * PRECISION:.0f} %"
+    sentence = f"{ended}: a longer --budget narrows the intervals."
     return [sentence, f"{_points(few)} {'has' if few == 1 else 'have'} fewer than {FEW} rounds."] if few else [sentence]
 
 

@@ -314,14 +314,14 @@ def test_hostile_names_stay_text():
     text = report.render(run, fixture_run.changes(run))
     reader = read(text)
     assert "img" not in reader.tags and "onerror" not in reader.attributes
-    assert reader.tags.count("script") == 6
+    assert reader.tags.count("script") == 7
     assert "window.hacked=1</script>" not in text
 
 
 def test_the_policy_allows_only_our_scripts(page):
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)[1]
     assert policy.startswith("default-src &#39;none&#39;; script-src &#39;sha256-")
-    assert policy.count("sha256-") == 3 and "unsafe-eval" not in policy and "http" not in policy
+    assert policy.count("sha256-") == 4 and "unsafe-eval" not in policy and "http" not in policy
     assert not re.search(r"<(?:script|link|img|iframe)[^>]+(?:src|href)=", re.sub(r"<script>.*?</script>", "", page, flags=re.S))
 
 
@@ -409,7 +409,7 @@ def test_a_point_that_the_budget_ended_says_so_and_what_mends_it():
     point, said = packed(text, "details")["points"][0], packed(text, "details")["words"]
     assert point["ended"] == (
         "The time budget ended this point after only 6 rounds, which say little, before every ratio was known to 1\u00a0%. "
-        "A longer --budget below mends that."
+        "A longer --budget narrows the intervals."
     )
     assert point["command"].endswith(" --threads 1 --budget 90s")
     assert said[point["variants"][0]["how"]] == (
@@ -417,10 +417,13 @@ def test_a_point_that_the_budget_ended_says_so_and_what_mends_it():
     )
     assert "<td class=faster>▲ faster, 6 samples only<td>" in text
     assert "here it was used up on 1 of 1 point." in text
-    assert "The time budget ended 1 of 1 point before every ratio was known to 1 %: a longer --budget mends that. 1 point has fewer" in text
+    assert (
+        "The time budget ended 1 of 1 point before every ratio was known to 1 %: a longer --budget narrows the intervals. 1 point has fewer"
+        in text
+    )
     precise = report.render(exact())
     assert packed(precise, "details")["points"][0]["ended"] == "" and "samples only" not in precise
-    assert "here it was used up on 0 of 1 point." in precise and "a longer --budget" not in precise
+    assert "here it was used up on 0 of 1 point." in precise and "narrows the intervals" not in precise
     assert "after 12 rounds before" in packed(report.render(cut_short(exact(), 12)), "details")["points"][0]["ended"]
 
 

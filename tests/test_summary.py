@@ -288,7 +288,7 @@ def test_points_that_the_budget_ended_are_counted_with_what_mends_it() -> None:
 
     headline = four(3, 0, 3, 0, 0)
     assert said(run(point(1, "budget", 6), point(2, "budget", 48), point(3, "precision", 48))) == (
-        f"{headline} The time budget ended 2 of 3 points before every ratio was known to 1 %: a longer --budget mends that. "
+        f"{headline} The time budget ended 2 of 3 points before every ratio was known to 1 %: a longer --budget narrows the intervals. "
         "1 point has fewer than 12 rounds."
     )
     assert said(run(*(point(batch, "precision", 48) for batch in (1, 2, 3)))) == headline

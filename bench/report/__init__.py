@@ -36,7 +36,7 @@ def render(run: Run, changes: Sequence[Change] = ()) -> str:
     """The page as text.  `changes`: this run against a baseline, as `compare` made them."""
     table = frame.tidy(run)
     names = panels.names(run)
-    scripts = {"plotly": _read(BUNDLE), "page": _read("page.js"), "sort": _read("sort.js")}
+    scripts = {"plotly": _read(BUNDLE), "tables": _read("tables.js"), "page": _read("page.js"), "sort": _read("sort.js")}
     sections, charts = _sections(run, table, names)
     values = {
         "run": run,

@@ -36,7 +36,7 @@ def left_out(run: Run) -> str:
     limits, found = caps(run), [record.outcome for record in run.records if isinstance(record.outcome, Measured)]
     parts = []
     if any(len(outcome.timing.seconds) > limits.samples for outcome in found):
-        parts.append(f"at most {words.whole(limits.samples)} samples, evenly spread over time")
+        parts.append(f"at most {words.whole(limits.samples)} samples, evenly spread over time,")
     if any(len(outcome.profile.operators) > limits.operators for outcome in found):
         parts.append(f"the {limits.operators} largest operators")
     return f"Of each variant {' and '.join(parts)} are in the page." if parts else ""

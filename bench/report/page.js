@@ -1,4 +1,4 @@
-// Behaviour of the page: draws charts when they come into view, sorts tables, opens details, keeps its state in the address.
+// Behaviour of the page: draws charts when they come into view, opens details, keeps its state in the address.
 // It computes no statistic: every number arrives formatted or ready to draw.  Text enters the page by textContent only.
 "use strict";
 document.documentElement.classList.add("js");
@@ -74,27 +74,10 @@ document.addEventListener("DOMContentLoaded", () => {
     all("[data-hint]").forEach((hint) => { hint.hidden = hint.dataset.hint !== state.metric; });
     all(".layer").forEach((part) => { part.hidden = state.layer && part.dataset.layer !== state.layer; });
     all(".panel").forEach((part) => { part.hidden = ["device", "dtype"].some((key) => state[key] && part.dataset[key] !== state[key]); });
-    filterTables();
+    tables.filter(state);
     all("figure").forEach((part) => {
       part.hidden = part.dataset.kind !== state.metric || (state.step && part.dataset.step && part.dataset.step !== state.step);
     });
-  }
-  // The tables above the charts: the rows of the layer, step and device that were picked, and in words which these are.
-  function filterTables() {
-    const keys = ["layer", "step", "device"].filter((key) => state[key]);
-    all(".matrix").forEach((table) => {
-      let layer = null;
-      for (const row of table.tBodies[0].rows) {
-        row.hidden = keys.some((key) => row.dataset[key] && row.dataset[key] !== state[key]);
-        if (row.hidden) continue;
-        const first = row.dataset.layer !== layer;
-        layer = row.dataset.layer;
-        row.classList.toggle("first", first);
-        if (first) row.querySelector("th a").removeAttribute("tabindex"); else row.querySelector("th a").tabIndex = -1;
-      }
-    });
-    byId("filtered").hidden = !keys.length;
-    byId("filtered").firstElementChild.textContent = `Only ${keys.map((key) => `${key} ${state[key]}`).join(", ")} is shown, as chosen beside the charts.`;
   }
   function restore() {
     const words = new URLSearchParams(location.hash.slice(1));
@@ -182,26 +165,6 @@ document.addEventListener("DOMContentLoaded", () => {
     const layout = { template: template(source, "samples"), xaxis: { title: { text: "order in time" } }, yaxis: { title: { text: "time per call" } } };
     await Plotly.newPlot(plot, traces, layout, config);
   }
-  // The rows of a point in the table of numbers, as a table of their own: what was found, before how.
-  function resultOf(place) {
-    const rows = all(`button[data-p="${place}"]`).map((button) => button.closest("tr"));
-    if (!rows.length) return null;
-    const kept = (row) => [...row.cells].slice(2, -1); // without step and size, which the title says, and the button
-    const table = element("table", "", "numbers wide result");
-    table.createTHead().insertRow().append(...kept(rows[0].closest("table").tHead.rows[0]).map((head, i) => {
-      const th = element("th", head.textContent, i > 1 ? "n" : "");
-      th.scope = "col";
-      return th;
-    }));
-    const body = table.createTBody();
-    for (const row of rows) {
-      const made = body.insertRow();
-      made.append(...kept(row).map((cell) => cell.cloneNode(true)));
-      [...made.cells].slice(2).forEach((cell) => cell.classList.add("n"));
-      made.querySelectorAll("sup").forEach((note) => note.remove());
-    }
-    return { table, layer: rows[0].closest(".layer") };
-  }
   let returnTo = null; // where a link's reader is led when the details close
   async function open(number) {
     details ??= unpack("data-details");
@@ -221,7 +184,7 @@ document.addEventListener("DOMContentLoaded", () => {
     const pair = element("div", "", "pair");
     pair.append(...point.variants.map((one) => variantPart(one, words)));
     const plot = element("div", "", "plot");
-    const result = resultOf(place);
+    const result = tables.result(place);
     body.replaceChildren(...(result ? [scrolling(result.table)] : []), element("p", point.ended, "small"), element("h3", "Measure this point again"), line);
     if (point.variants.some((one) => one.ns)) body.append(element("h3", "Samples in time order"), plot);
     if (point.variants.some((one) => one.ns && words[one.variant] === "noise_floor")) body.append(element("p", "Thin crosses: second copy of the reference.", "small"));

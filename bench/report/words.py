@@ -165,7 +165,8 @@ def ended(records: Sequence[Record]) -> str:
         return ""
     rounds = plural(min(len(timing.seconds) for timing in timed), "round")
     few = f"only {rounds}, which say little," if min(len(timing.seconds) for timing in timed) < summary.FEW else rounds
-    return f"The time budget ended this point after {few} before every ratio was known to {PRECISION}. A longer --budget below mends that."
+    told = f"The time budget ended this point after {few} before every ratio was known to {PRECISION}"
+    return f"{told}. A longer --budget narrows the intervals."
 
 
 def sampling(timing: Timing) -> str:
