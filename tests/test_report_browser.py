@@ -2,6 +2,8 @@
 
 import fixture_run
 import pytest
+from runs import at, took
+from runs import run as tiny
 from test_report import EVIL, hostile
 
 from layerbench.bench import report
@@ -106,6 +108,17 @@ def test_headings_sort_by_number_and_say_so(visit):
         and [t[:-1] for t in falling] == sorted((t[:-1] for t in rising), key=float)[::-1]
     )
     assert everything[: len(falling)] == falling
+
+
+def test_a_ratio_that_is_written_as_one_over_a_number_is_sorted_as_one(open_page, tmp_path):
+    stock = {"stock": took(2.0), "noise_floor": took(2.0)}
+    run = tiny(*(at(batch, **stock, triton=took(seconds)) for batch, seconds in ((1, 400.0), (2, 4.0), (8, 1.0), (64, 2000.0))))
+    page = open_page(report.write(run, tmp_path / "small.html"))
+    page.locator("#layer-softmax .fold").first.click()
+    table = page.locator("#numbers-softmax-1")
+    table.locator("th", has_text="times faster").locator("button").click()
+    column = table.locator("tbody tr").evaluate_all("rows => rows.map(row => row.cells[5].textContent)")
+    assert column[:4] == ["1/1000×", "1/200×", "0.50×", "2.00×"]
 
 
 def test_details_show_samples_operators_accuracy_and_the_command(visit):
