@@ -17,7 +17,12 @@ def _above_zero(seconds: float) -> float:
 Suite = Annotated[
     str, typer.Option(metavar="PATH", help="A folder of layer files, or one file.  Default: the layers that come with layerbench.")
 ]
-Words = Annotated[str, typer.Option("-k", metavar="EXPR", help="Only points whose id matches, as in pytest: 'rmsnorm and not compile'.")]
+Words = Annotated[
+    str,
+    typer.Option(
+        "-k", metavar="EXPR", help="Only points whose id matches, as in pytest: 'rmsnorm and not compile'; '^rmsnorm': it begins so."
+    ),
+]
 Devices = Annotated[
     list[str] | None, typer.Option("--device", metavar="NAME", help="cpu, gpu (whichever there is), cuda, ...  Default: all present.")
 ]

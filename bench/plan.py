@@ -154,13 +154,13 @@ def _near(word: str, known: Iterable[str]) -> str:
 
 
 # -k EXPR, as in pytest: words joined by and, or, not and parentheses; a word is found anywhere in an id,
-# but batch8 is not found in batch80, nor float16 in bfloat16.
+# but batch8 is not found in batch80, nor float16 in bfloat16; ^rmsnorm is found at the beginning of an id alone.
 
 
 def _matches(word: str, id_: str) -> bool:
-    before = r"(?<![a-z])" if word in DTYPES else ""
+    before = r"^" if word.startswith("^") else r"(?<![a-z])" if word in DTYPES else ""
     after = r"(?!\d)" if word[-1].isdigit() else ""
-    return re.search(before + re.escape(word) + after, id_) is not None
+    return re.search(before + re.escape(word.removeprefix("^")) + after, id_) is not None
 
 
 def _tokens(expression: str) -> list[str]:

@@ -5,22 +5,26 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from . import stats
+from . import standing, stats
 from .declare import NOISE_FLOOR
 from .record import Run
 from .stats import Interval, geometric_mean
+
+PRECISION = 0.01  # half width of a ratio's interval at which measuring stops; as measure has it
+FEW = 12  # fewer rounds than measure takes before its first look at the intervals
 
 
 @dataclass(frozen=True)
 class Cell:
     """One layer, step and device under one variant, over all sizes and dtypes."""
 
-    state: str  # faster | slower | same | unclear | reference | checked | skipped | failed | invalid | absent
+    state: str  # faster | slower | mixed | same | unclear | reference | checked | skipped | failed | invalid | absent
     speedup: Interval | None  # geometric mean over the points that were measured; those that other work disturbed only if all were
     points: int  # how many that mean is over
     faster: int  # of those, how many are faster beyond the noise floor
     slower: int
     reason: str  # why there is no number, or what else must be known of it
+    where: str = ""  # of a mixed one: at which sizes it wins
 
 
 @dataclass(frozen=True)
@@ -29,15 +33,16 @@ class Row:
     step: str
     device: str
     noise_floor: float | None  # of the mean over its points
+    best: str  # the variant that won, the reference where none is better; "": undecided
     cells: dict[str, Cell]  # variant -> cell, every variant of the run in order
 
 
 def variants(run: Run) -> list[str]:
-    """Every variant name of the run's layers, in order of first mention; declared absences included."""
+    """Every variant that some layer of the run has a record of, in the order in which the layers mention them."""
     names: dict[str, None] = {}
     for layer in run.layers:
         names |= dict.fromkeys(variant.name for variant in layer.variants) | dict.fromkeys(layer.absent)
-    recorded = {record.variant for record in run.records} | {name for layer in run.layers for name in layer.absent}
+    recorded = {record.variant for record in run.records}
     return [name for name in names if name in recorded]
 
 
@@ -55,8 +60,21 @@ def matrix(run: Run, table: pd.DataFrame) -> list[Row]:
                 cells[variant] = _cell(records, floor)
             else:
                 cells[variant] = Cell("absent", None, 0, 0, 0, facts[layer].absent.get(variant, "not in this run"))
-        rows.append(Row(layer, step, device, None if math.isnan(floor) else floor, cells))
+        reference = facts[layer].reference
+        others = {n: standing.Standing(c.state, c.speedup.ratio if c.speedup else None) for n, c in cells.items() if n != reference}
+        rows.append(Row(layer, step, device, None if math.isnan(floor) else floor, standing.best(others, reference), cells))
     return rows
+
+
+def mixed(run: Run, table: pd.DataFrame) -> list[str]:
+    """A line per cell of the matrix whose mean hides that the variant wins at some points and loses at others."""
+    return [
+        f"mixed {row.layer} {row.step} {row.device} {name}: {cell.where}; "
+        f"of {_points(cell.points)} {cell.faster} faster, {cell.slower} slower"
+        for row in matrix(run, table)
+        for name, cell in row.cells.items()
+        if cell.where
+    ]
 
 
 def _floor(group: pd.DataFrame) -> float:
@@ -82,14 +100,11 @@ def _cell(records: pd.DataFrame, floor: float) -> Cell:
         states = list(others.outcome) or ["skipped"]
         return Cell(states[0], None, 0, 0, 0, reason or "the reference was not measured, so there is no ratio")
     mean = geometric_mean(intervals(measured))
-    return Cell(
-        "unclear" if crowded == len(known) else stats.verdict(mean, floor),
-        mean,
-        len(measured),
-        int((measured.verdict == "faster").sum()),
-        int((measured.verdict == "slower").sum()),
-        reason,
-    )
+    state = "unclear" if crowded == len(known) else stats.verdict(mean, floor)
+    faster, slower = (int((measured.verdict == word).sum()) for word in ("faster", "slower"))
+    if standing.mixed(state, faster, slower):
+        return Cell("mixed", mean, len(measured), faster, slower, reason, standing.where(measured))
+    return Cell(state, mean, len(measured), faster, slower, reason)
 
 
 def _calm(rows: pd.DataFrame) -> pd.DataFrame:
@@ -103,29 +118,26 @@ def intervals(table: pd.DataFrame) -> list[Interval]:
     return [Interval(*row) for row in table[["speedup", "speedup_low", "speedup_high"]].itertuples(index=False)]
 
 
-def winners(table: pd.DataFrame, references: dict[str, str]) -> pd.DataFrame:
-    """Per point where something was compared, undisturbed by other work, the variant that won: the fastest of those faster than the
-    reference beyond the noise, else the reference."""
-    rows = []
-    for point, group in table[table.variant != NOISE_FLOOR].groupby("point", sort=False):
-        first = group.iloc[0]
-        if group.verdict.isna().all() or group.contention.notna().any():
-            continue
-        faster = group[group.verdict == "faster"]
-        winner = faster.loc[faster.speedup.idxmax()].variant if len(faster) else references[first.layer]
-        rows.append({"point": point, "layer": first.layer, "device": first.device, "winner": winner})
-    return pd.DataFrame(rows, columns=["point", "layer", "device", "winner"])
-
-
 def verdict(run: Run, table: pd.DataFrame) -> str:
-    """The run in a few sentences: who wins where and by how much, what compiling costs, what is missing."""
-    references = {layer.name: layer.reference for layer in run.layers}
-    won = winners(table, references)
-    timed = table[table.outcome == "measured"].device.unique()
-    sentences = [_device_sentence(table, device, won[won.device == device], references) for device in timed]
-    return " ".join(
-        [*(sentences or ["Nothing was measured."]), *_noise_sentences(table), *_compile_sentences(table), *_missing_sentences(table)]
-    )
+    """The run in a few sentences, as a terminal prints them."""
+    first, rest = sentences(run, table)
+    return " ".join([*first, *rest])
+
+
+def sentences(run: Run, table: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """Who wins where, one sentence per device; then by how much, how sure that is, what compiling costs, what is missing."""
+    reference = reference_word({layer.name: layer.reference for layer in run.layers if (table.layer == layer.name).any()})
+    first, rest, known = [], [], standing.points(table)
+    for device in map(str, table.device.unique()):
+        here = known[known.device == device]
+        timed = ((table.device == device) & (table.outcome == "measured")).any()
+        if len(here):
+            first.append(_device_sentence(here, device, reference))
+            rest += _mean_sentences(table, here, device, reference)
+        elif timed:
+            first.append(f"Nothing was compared on {device}: only {reference} was timed.")
+    rest += [*_noise_sentences(table), *_precision_sentences(table), *_compile_sentences(table), *_missing_sentences(table)]
+    return (first if (table.outcome == "measured").any() else ["Nothing was measured."]), rest
 
 
 def _noise_sentences(table: pd.DataFrame) -> list[str]:
@@ -135,7 +147,8 @@ def _noise_sentences(table: pd.DataFrame) -> list[str]:
     if crowded:
         sentences.append(f"Other work wanted the same cores on {len(crowded)} of {_points(points)}: there nothing is ranked.")
     if noisy:
-        sentences.append(f"The machine was too noisy to tell on {len(noisy)} of {_points(points)}: a noise floor above 10 %.")
+        where = f"above {100 * stats.MAXIMUM_SAME:.0f} % on {len(noisy)} of {_points(points)}"
+        sentences.append(f"The noise floor is {where}: `layerbench again` measures there anew, on a quieter machine.")
     return sentences
 
 
@@ -146,23 +159,44 @@ def disturbed(table: pd.DataFrame) -> tuple[set[str], set[str]]:
     return crowded, set(floors[floors > stats.MAXIMUM_SAME].index)
 
 
-def _device_sentence(table: pd.DataFrame, device: str, won: pd.DataFrame, references: dict[str, str]) -> str:
-    if not len(won) and (table[table.device == device].contention.notna()).any():
-        return f"Nothing can be told on {device}."
-    if not len(won):
-        return f"Nothing was compared on {device}: only {reference_word(references)} was timed."
-    count = won.winner[won.winner != won.layer.map(references)].value_counts()
-    unbeaten = len(won) - int(count.sum())
-    if unbeaten >= (count.iloc[0] if len(count) else 0):
-        tail = f"; another variant is faster on {count.sum()}." if len(count) else "."
-        return f"Nothing beats {reference_word(references)} on {unbeaten} of {_points(len(won))} on {device}{tail}"
-    best = count.index[0]
-    rows = table[(table.device == device) & table.point.isin(won.point) & (table.variant == best) & table.verdict.notna()]
-    mean = geometric_mean(intervals(rows))
+def _device_sentence(known: pd.DataFrame, device: str, reference: str) -> str:
+    """Four numbers that add up to the points at which something was compared, or failed."""
+    faster, slower, undecided, failed = (int((known.state == state).sum()) for state in standing.STATES)
+    wins = known.winner[known.state == "faster"].value_counts()
+    most = f" ({wins.index[0]} wins {wins.iloc[0]})" if faster else ""
     return (
-        f"{best} wins {count.iloc[0]} of {_points(len(won))} on {device} (geometric mean {mean.ratio:.2f}x as fast as "
-        f"{reference_word(references)}, interval {mean.low:.2f}-{mean.high:.2f}, n = {len(rows)})."
+        f"{_points(len(known))} on {device}: a variant is faster than {reference} on {faster}{most}, "
+        f"all are slower or the same on {slower}; {undecided} undecided, {failed} failed."
     )
+
+
+def _mean_sentences(table: pd.DataFrame, known: pd.DataFrame, device: str, reference: str) -> list[str]:
+    """How fast the variant that wins most often is where it wins and where it does not."""
+    wins = known.winner[known.state == "faster"].value_counts()
+    if not len(wins):
+        return []
+    mine = table[table.point.isin(known.point) & (table.variant == wins.index[0]) & table.verdict.notna() & table.contention.isna()]
+    mean = geometric_mean(intervals(mine))
+    return [
+        f"{wins.index[0]} is {mean.ratio:.2f}x as fast as {reference} on {device} "
+        f"(geometric mean over {_points(len(mine))}, interval {mean.low:.2f}-{mean.high:.2f})."
+    ]
+
+
+def precision(table: pd.DataFrame) -> tuple[int, int, int]:
+    """How many points were timed; of how many the time ran out before every ratio was precise; how many have few rounds."""
+    timed = table[table.outcome == "measured"].groupby("point")
+    stopped = timed.stopped.agg(lambda reasons: (reasons == "budget").any())
+    return len(stopped), int(stopped.sum()), int((timed.samples.min() < FEW).sum())
+
+
+def _precision_sentences(table: pd.DataFrame) -> list[str]:
+    timed, short, few = precision(table)
+    if not short:
+        return []
+    ended = f"The time budget ended {short} of {_points(timed)} before every ratio was known to {100 * PRECISION:.0f} %"
+    sentence = f"{ended}: a longer --budget narrows the intervals."
+    return [sentence, f"{_points(few)} {'has' if few == 1 else 'have'} fewer than {FEW} rounds."] if few else [sentence]
 
 
 def reference_word(references: dict[str, str]) -> str:
@@ -175,12 +209,13 @@ def _compile_sentences(table: pd.DataFrame) -> list[str]:
     if not len(compiled):
         return []
     calls = [payback(row.cold_seconds, row.seconds, row.speedup, row.verdict) for row in compiled.itertuples()]
-    never = sum(math.isinf(c) for c in calls)
-    if never == len(calls):
-        return ["Compiling never pays back."]
-    first = _round(min(calls))
-    sentence = f"Compiling pays back after {first} call{'' if first == '1' else 's'} at the earliest"
-    return [sentence + (f", and never in {never} of {len(calls)} cases." if never else ".")]
+    paid = [number for number in calls if math.isfinite(number)]
+    sentence = f"Compiling saves time in {len(paid)} of {len(calls)} case{'' if len(calls) == 1 else 's'}"
+    if not paid:
+        return [sentence + "."]
+    first = _round(min(paid))
+    which = "it" if len(paid) == 1 else "the best of them"
+    return [f"{sentence}; {which} needs {first} call{'' if first == '1' else 's'} to make up for the compilation."]
 
 
 def payback(cold_seconds: float, seconds: float, speedup: float, verdict: str) -> float:

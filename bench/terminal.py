@@ -15,7 +15,7 @@ from .explain import Explanation
 from .record import Change, Failed, LayerFacts, Run, Skipped
 from .summary import Cell
 
-ARROWS = {"faster": "▲", "slower": "▼", "same": "=", "unclear": "?"}
+ARROWS = {"faster": "▲", "slower": "▼", "mixed": "↕", "same": "=", "unclear": "?"}
 STYLES = {"faster": "bold cyan", "slower": "yellow", "same": "dim", "unclear": "dim", "failed": "bold red", "invalid": "bold red"}
 
 
@@ -80,8 +80,9 @@ def print_run(console: Console, run: Run, table: pd.DataFrame) -> None:
     for note in run.notes:
         console.print(Text(f"note: {note}"))
     console.print(_matrix(run, table))
-    console.print(Text(_legend(table), style="dim"))
-    for line in [*invalid(table), *reasons(run)]:
+    mixed = summary.mixed(run, table)
+    console.print(Text(_legend(table, bool(mixed)), style="dim"))
+    for line in [*mixed, *invalid(table), *reasons(run)]:
         console.print(Text(line))
 
 
@@ -199,8 +200,10 @@ def _ratio(value: float) -> str:
     return f"{value:.2f}" if value >= 0.0995 else f"{value:.2g}"
 
 
-def _legend(table: pd.DataFrame) -> str:
+def _legend(table: pd.DataFrame, mixed: bool) -> str:
     words = "Times faster than the reference, geometric mean over the sizes, 95 % interval: ▲ faster, ▼ slower, = same, ? unclear."
+    if mixed:
+        words += " ↕ mixed: faster at some sizes and slower at others, listed below."
     if (table.outcome == "checked").any():
         words += " checked: values proved without a GPU, so no time."
     return words

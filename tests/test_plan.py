@@ -102,10 +102,23 @@ POINT8, POINT80 = "softmax-forward-cpu-float32-batch8-width64", "softmax-forward
         ("(triton or compile) and not batch80", [f"{POINT8} stock,triton,compile"]),
         ("not(triton or stock)and batch8", [f"{POINT8} stock,compile"]),
         (POINT80, [f"{POINT80} stock,triton,compile"]),
+        (f"^{POINT8}", [f"{POINT8} stock,triton,compile"]),
+        ("^softmax and batch80", [f"{POINT80} stock,triton,compile"]),
     ],
 )
 def test_an_expression_selects_points_and_variants_and_the_reference_comes_along(expression: str, chosen: list[str]) -> None:
     assert ids(SOFTMAX, steps=("forward",), expression=expression) == chosen
+
+
+def test_a_caret_finds_a_word_at_the_beginning_of_an_id_alone() -> None:
+    layers = [facts(name, {"n": (4,)}, "stock") for name in ("add_rmsnorm", "rmsnorm")]
+
+    def found(expression: str) -> list[str]:
+        chosen = plan(layers, (CPU,), Selection(expression, steps=("forward",)))
+        return [task.point.layer for task in chosen]
+
+    assert (found("rmsnorm"), found("^rmsnorm"), found("not ^rmsnorm")) == (["add_rmsnorm", "rmsnorm"], ["rmsnorm"], ["add_rmsnorm"])
+    assert found("^rmsnorm-forward-cpu-float32-n4") == ["rmsnorm"]
 
 
 def test_float16_is_not_found_in_bfloat16() -> None:

@@ -10,8 +10,10 @@ import msgspec
 import plotly.graph_objects as go
 import pytest
 from plotly.offline import get_plotlyjs_version
+from runs import at, took
+from runs import run as tiny
 
-from layerbench.bench import frame, report
+from layerbench.bench import frame, report, summary
 from layerbench.bench.declare import NOISE_FLOOR
 from layerbench.bench.record import (
     Accuracy,
@@ -101,11 +103,14 @@ def test_write_makes_folders_and_returns_the_path(tmp_path, small):
 
 def test_first_screen_says_who_wins_by_how_much_and_on_what(page):
     text = " ".join("".join(read(page).text).split())
-    assert "compile wins 23 of 24 points on cpu" in text
+    assert (
+        "24 points on cpu: a variant is faster than stock on 23 (compile wins 23), all are slower or the same on 0; 0 undecided, 1 failed."
+        in text
+    )
     for fact in ("AMD EPYC 7B13", "torch 2.13.0 · triton 3.7.0", "3f9c2b1d main", "1 of 2 cores", "interleaved", "none given"):
         assert fact in text
     assert (
-        text.index("compile wins")
+        text.index("(compile wins 23)")
         < text.index("Noise floor")
         < text.index("checked, not timed")
         < text.index("How these numbers were made")
@@ -117,14 +122,14 @@ def test_numbers_of_an_exact_run():
     row = re.search(r"<tr><td>forward<td>8<td>function<td class=faster>▲ faster(.*)", text)[1]
     cells = [re.sub("<.*", "", cell) for cell in row.split("<td>")[1:]]
     assert cells[:4] == ["6.25 µs", "1.60×", "1.60–1.60", "1.0\u00a0%"]
-    assert cells[7] == "33\u00a0%"
+    assert cells[4] == "24" and cells[8] == "33\u00a0%"
     assert '<td class="cell faster2 best"' in text
 
 
 def test_what_other_work_disturbed_says_so_everywhere():
     text = report.render(exact(others=1.6))
     shown = " ".join("".join(read(text).text).split())
-    assert "Nothing can be told on cpu. Other work wanted the same cores on 1 of 1 point: there nothing is ranked." in shown
+    assert "all are slower or the same on 0; 1 undecided, 0 failed. Other work wanted the same cores on 1 of 1 point" in shown
     assert "other work wanted the same cores on 1 point: nothing is ranked there" in shown  # in the strip, as a doubt about the threads
     assert "<td class=unclear>? unclear, other work" in text
     assert "nothing can be told: other work wanted the same cores" in shown  # the matrix' notes
@@ -139,7 +144,7 @@ def test_the_noise_floor_is_a_band_and_never_a_competitor(page, small):
 
 
 def test_what_was_not_measured_has_a_reason_and_no_number(page, small):
-    rows = re.findall(r"<tr><td>(\w+)<td>(\d+)<td>(\w+)<td class=(checked|skipped|failed)>([^<]*)<sup>(\d)</sup><td colspan=8><td>", page)
+    rows = re.findall(r"<tr><td>(\w+)<td>(\d+)<td>(\w+)<td class=(checked|skipped|failed)>([^<]*)<sup>(\d)</sup><td colspan=9><td>", page)
     assert len(rows) == sum(not isinstance(record.outcome, Measured) for record in small.records) == 14
     assert ("training", "512", "function", "skipped", "skipped", "1") in rows
     assert "skipped at time (training, batch 512): out of memory at batch 64" in page
@@ -157,7 +162,7 @@ def test_figures_have_gaps_not_zeros(small):
     assert charts["speedup", "forward"]["layout"]["xaxis"]["tickvals"] == [1, 8, 64, 512]
     assert charts["speedup", "forward"]["layout"]["yaxis"]["title"]["text"] == "times faster than stock<br>ratio &gt; 1 is faster"
     assert charts["time", "forward"]["data"][2] == {"visible": False}
-    assert [title for kind, title in charts if kind == "memory"] == ["saved for backward", "peak in forward", "peak in backward"]
+    assert [title for kind, title in charts if kind == "memory"] == ["held for backward", "peak in forward", "peak in backward"]
     assert {kind for kind, *_ in figures.charts(gelu, panels.names(small))} == {"speedup", "time", "memory", "split"}
 
 
@@ -198,7 +203,7 @@ def test_a_chart_of_nothing_but_zeros_is_a_sentence():
     free = [msgspec.structs.replace(r.outcome, memory=Memory(8, 0, 16, 0)) for r in run.records]
     run = msgspec.structs.replace(run, records=tuple(Record(r.point, r.variant, o) for r, o in zip(run.records, free, strict=True)))
     text = report.render(run)
-    assert "<figcaption>saved for backward <small>is 0 for every variant at every batch</small></figcaption></figure>" in text
+    assert "<figcaption>held for backward <small>is 0 for every variant at every batch</small></figcaption></figure>" in text
     assert "<figcaption>peak in forward</figcaption><div" in text
 
 
@@ -226,11 +231,13 @@ def test_details_carry_samples_in_time_order_operators_and_the_command(small):
     words = packed(report.render(exact()), "details")["words"]
     stock, function, again = point["variants"]
     assert words[again["variant"]] == NOISE_FLOOR and "operators" not in again
-    assert stock["ns"] == [10000] * 24 and stock["order"][:3] == [0, 3, 6] and stock["calls"] == 100
+    assert stock["ns"] == [10000] * 24 and stock["order"][:3] == [0, 3, 6]
+    assert words[stock["how"]] == "24 samples of 100 calls, until every ratio of the point was known to 1\u00a0%"
     name, calls, cpu, device, allocated = function["operators"][0]
     assert (words[name], calls, cpu, device, allocated) == ("aten::native_layer_norm", 1, 2500, 0, 4096)
     assert [words[function["accuracy"][0][0]], *function["accuracy"][0][1:]] == ["output", "1.2e-7", "4.8e-7", "25\u00a0%"]
-    assert point["command"] == "layerbench run -k gelu-forward-cpu-float32-batch8 --set batch=8 --dtype float32 --device cpu --step forward"
+    tail = "--set batch=8 --dtype float32 --device cpu --step forward --threads 1"
+    assert point["command"] == f"layerbench run -k '^gelu-forward-cpu-float32-batch8' {tail}"
 
 
 def test_samples_and_operators_are_capped_and_the_page_says_so():
@@ -261,7 +268,7 @@ def test_doubts_are_said():
     run = fixture_run.rich()
     text = report.render(run)
     assert "uncommitted changes: the commit alone does not give these numbers" in text
-    assert "load 1.9 when the run began: other work was going on" in text
+    assert "load 1.9 when the run began: other work may have been going on" in text
     assert "interrupted after 300 s" in text
     assert "the fastest variant on cuda against the fastest on cpu" in text
 
@@ -307,14 +314,14 @@ def test_hostile_names_stay_text():
     text = report.render(run, fixture_run.changes(run))
     reader = read(text)
     assert "img" not in reader.tags and "onerror" not in reader.attributes
-    assert reader.tags.count("script") == 6
+    assert reader.tags.count("script") == 7
     assert "window.hacked=1</script>" not in text
 
 
 def test_the_policy_allows_only_our_scripts(page):
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)[1]
     assert policy.startswith("default-src &#39;none&#39;; script-src &#39;sha256-")
-    assert policy.count("sha256-") == 3 and "unsafe-eval" not in policy and "http" not in policy
+    assert policy.count("sha256-") == 4 and "unsafe-eval" not in policy and "http" not in policy
     assert not re.search(r"<(?:script|link|img|iframe)[^>]+(?:src|href)=", re.sub(r"<script>.*?</script>", "", page, flags=re.S))
 
 
@@ -342,7 +349,7 @@ def test_a_time_that_cannot_be_true_has_its_reason_and_no_number():
     text = report.render(msgspec.structs.replace(exact(), roofs=(roof,)))
     told = "6.25e+03 ns per call: calling a module that does nothing takes 3e+04 ns here"
     assert f'<li class="invalid"><sup>1</sup> <b>function</b> invalid, its time cannot be true (every batch): {told}' in text
-    assert "<td>function<td class=invalid>invalid<sup>1</sup><td colspan=8>" in text
+    assert "<td>function<td class=invalid>invalid<sup>1</sup><td colspan=9>" in text
     assert '<td class="cell invalid"' in text
     assert "cpu float32: 100 GFLOP/s, copies at 20.0 GB/s from memory and 50.0 GB/s from cache, 30.0 µs per empty call." in text
 
@@ -362,7 +369,7 @@ def test_rates_are_in_the_details_and_graphs_over_the_sweep_in_the_table():
 def test_each_layer_says_whether_it_is_the_same_and_what_it_holds_for_backward(small):
     softmax, gelu = same.rows(small, frame.tidy(small), ["stock", "function", "triton", "compile"])
     assert (softmax.layer, softmax.device) == ("softmax", "cpu")
-    assert [(cell.look, cell.word, cell.saved) for cell in softmax.cells] == [
+    assert [(cell.look, cell.word, cell.held) for cell in softmax.cells] == [
         ("verified", "✓ 33\u00a0%", "4.10 kB – 2.10 MB"),
         ("verified", "✓ 33\u00a0%", "0.50×"),  # of the points that were measured
         ("checked", "✓ 50\u00a0%", ""),
@@ -384,4 +391,87 @@ def test_memory_where_the_reference_holds_none_is_in_bytes():
     }
     run = fixture_run.make((layer,), steps=("forward",), special=special)
     (row,) = same.rows(run, frame.tidy(run), ["stock", "function", "compile"])
-    assert [cell.saved for cell in row.cells] == ["0 B", "64 B", "0 B"]
+    assert [cell.held for cell in row.cells] == ["0 B", "64 B", "0 B"]
+
+
+def cut_short(run, rounds: int):
+    """The same run, ended by the budget after so many rounds."""
+    timings = [msgspec.structs.replace(r.outcome.timing, stopped="budget", seconds=r.outcome.timing.seconds[:rounds]) for r in run.records]
+    outcomes = [msgspec.structs.replace(r.outcome, timing=timing) for r, timing in zip(run.records, timings, strict=True)]
+    return msgspec.structs.replace(
+        run, records=tuple(Record(r.point, r.variant, o) for r, o in zip(run.records, outcomes, strict=True)), command="run --budget 90s"
+    )
+
+
+def test_a_point_that_the_budget_ended_says_so_and_what_mends_it():
+    run = cut_short(exact(), 6)
+    text = report.render(run)
+    point, said = packed(text, "details")["points"][0], packed(text, "details")["words"]
+    assert point["ended"] == (
+        "The time budget ended this point after only 6 rounds, which say little, before every ratio was known to 1\u00a0%. "
+        "A longer --budget narrows the intervals."
+    )
+    assert point["command"].endswith(" --threads 1 --budget 90s")
+    assert said[point["variants"][0]["how"]] == (
+        "6 samples of 100 calls, then the time budget was used up, before every ratio of the point was known to 1\u00a0%"
+    )
+    assert "<td class=faster>▲ faster, 6 samples only<td>" in text
+    assert "here it was used up on 1 of 1 point." in text
+    assert (
+        "The time budget ended 1 of 1 point before every ratio was known to 1 %: a longer --budget narrows the intervals. 1 point has fewer"
+        in text
+    )
+    precise = report.render(exact())
+    assert packed(precise, "details")["points"][0]["ended"] == "" and "samples only" not in precise
+    assert "here it was used up on 0 of 1 point." in precise and "narrows the intervals" not in precise
+    assert "after 12 rounds before" in packed(report.render(cut_short(exact(), 12)), "details")["points"][0]["ended"]
+
+
+def shown_of(cell_of: dict[str, float], *more: dict[str, float]):
+    """The only row of the matrix of a run in which variants took so many seconds, point by point."""
+    points = [
+        at(8**place, stock=took(2.0), noise_floor=took(2.0), **{n: took(s) for n, s in one.items()})
+        for place, one in enumerate((cell_of, *more))
+    ]
+    run = tiny(*points)
+    return tables.matrix(summary.matrix(run, frame.tidy(run)))[0], report.render(run)
+
+
+def test_a_cell_of_the_matrix_that_hides_a_crossing_says_where_the_variant_wins():
+    row, text = shown_of({"triton": 4.0}, {"triton": 1.0}, {"triton": 1.0})
+    cell = row.cells[1]
+    assert (cell.look, cell.arrow, cell.ratio, cell.span) == ("mixed", "↕", "1.26×", "wins from batch 8")
+    assert cell.note.startswith("mixed: geometric mean over 3 points: 2 faster, 1 slower, beyond the noise floor, interval 1.26–1.26")
+    assert not any(cell.best for cell in row.cells)
+    assert "1 row of 1 is undecided and has none" in text and "↕ wins at some sizes, loses at others" in text
+
+
+def test_the_outline_is_the_reference_only_where_all_others_are_slower_or_the_same():
+    row, text = shown_of({"triton": 2.4, "compile": 2.0})
+    assert [cell.best for cell in row.cells] == [True, False, False]
+    assert "undecided and" not in re.sub(r".*<section id=.matrix.>|<section id=.same.>.*", "", text, flags=re.S)
+
+
+def test_words_that_a_small_run_would_make_false_are_not_there(page):
+    _, text = shown_of({"triton": 1.0})
+    shown = " ".join("".join(read(text).text).split())
+    assert "compile" not in shown  # declared by the layer, and not in the run: no column, no button, no cost of it
+    for word in ("variants look alike", "geometric mean over sizes", "Over all sizes", "▼ slower", "Checked, not timed", "Compile cost"):
+        assert word not in shown, word
+    for word in ("Backward is timed", "Training is", "Not in this page", "Outlined: the best of its row; "):
+        assert word not in shown, word
+    assert "Times faster than the reference, with 95 % interval." in shown and "▲ faster" in shown
+    full = " ".join("".join(read(page).text).split())
+    for word in ("geometric mean over sizes,", "Checked, not timed", "Compile cost", "Backward is timed", "Training is"):
+        assert word in full, word
+    assert "geometric mean over sizes and dtypes" in report.render(fixture_run.rich())
+
+
+def test_what_is_held_for_backward_is_called_so_and_a_small_share_is_one_over_a_number(page):
+    assert not re.search(r"\bsaved\b", "".join(read(page).text))
+    held = {
+        name: took(2.0, memory=(100, saved, 300, 400)) for name, saved in {"stock": 262144, "noise_floor": 262144, "triton": 256}.items()
+    }
+    run = tiny(at(8, **held))
+    (row,) = same.rows(run, frame.tidy(run), ["stock", "triton"])
+    assert [cell.held for cell in row.cells] == ["262 kB", "1/1024×"]

@@ -2,6 +2,8 @@
 
 import fixture_run
 import pytest
+from runs import at, took
+from runs import run as tiny
 from test_report import EVIL, hostile
 
 from layerbench.bench import report
@@ -108,6 +110,17 @@ def test_headings_sort_by_number_and_say_so(visit):
     assert everything[: len(falling)] == falling
 
 
+def test_a_ratio_that_is_written_as_one_over_a_number_is_sorted_as_one(open_page, tmp_path):
+    stock = {"stock": took(2.0), "noise_floor": took(2.0)}
+    run = tiny(*(at(batch, **stock, triton=took(seconds)) for batch, seconds in ((1, 400.0), (2, 4.0), (8, 1.0), (64, 2000.0))))
+    page = open_page(report.write(run, tmp_path / "small.html"))
+    page.locator("#layer-softmax .fold").first.click()
+    table = page.locator("#numbers-softmax-1")
+    table.locator("th", has_text="times faster").locator("button").click()
+    column = table.locator("tbody tr").evaluate_all("rows => rows.map(row => row.cells[5].textContent)")
+    assert column[:4] == ["1/1000×", "1/200×", "0.50×", "2.00×"]
+
+
 def test_details_show_samples_operators_accuracy_and_the_command(visit):
     page = visit("small")
     page.locator("#layer-softmax .fold").first.click()
@@ -115,7 +128,7 @@ def test_details_show_samples_operators_accuracy_and_the_command(visit):
     dialog = page.locator("dialog")
     dialog.locator(TRACE).first.wait_for(state="attached")
     text = dialog.inner_text()
-    assert "layerbench run -k softmax-forward-cpu-float32-batch1-width1024 --set batch=1 --set width=1024" in text
+    assert "layerbench run -k '^softmax-forward-cpu-float32-batch1-width1024' --set batch=1 --set width=1024" in text
     for word in (
         "Samples in time order",
         "Operators side by side",
@@ -137,6 +150,85 @@ def test_a_link_to_a_point_opens_it(visit):
     page = visit("small", "#point=gelu-backward-cpu-float32-batch8-width1024")
     page.locator("dialog h2").wait_for()
     assert page.locator("dialog h2").inner_text() == "gelu-backward-cpu-float32-batch8-width1024"
+
+
+def test_a_link_to_a_point_opens_on_its_result_and_closing_leads_to_its_layer(visit):
+    page = visit("small", "#point=gelu-backward-cpu-float32-batch8-width1024")
+    result = page.locator("dialog .result")
+    result.wait_for()
+    assert result.bounding_box()["y"] < page.locator("dialog .command").bounding_box()["y"] < 800
+    heads = result.locator("th").all_inner_texts()
+    assert heads[:6] == ["variant", "verdict", "time per call", "times faster", "95 % interval", "noise floor"]
+    rows = result.locator("tbody tr").evaluate_all("rows => rows.map(row => [...row.cells].map(cell => cell.textContent))")
+    assert [row[0] for row in rows] == ["stock", "function", "compile"]
+    table = page.locator("#numbers-gelu-1 tbody tr").evaluate_all("rows => rows.map(row => [...row.cells].map(cell => cell.textContent))")
+    assert rows == [row[2:-1] for row in table if row[:2] == ["backward", "8"]]
+    assert rows[2][1] == "▲ faster" and all(rows[2][2:6])
+    page.keyboard.press("Escape")
+    page.locator("dialog").wait_for(state="hidden")
+    twice = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done({}))))"
+    top = page.evaluate(twice.format("document.querySelector('#layer-gelu').getBoundingClientRect().top"))
+    assert -1 <= top < 400
+    assert page.evaluate("scrollY") > 0 and page.locator("#layer-gelu h2").is_visible()
+
+
+def test_closing_what_a_button_opened_leaves_the_reader_where_he_was(visit):
+    page = visit("small")
+    page.locator("#layer-softmax .fold").first.click()
+    button = page.locator("#numbers-softmax-1 button[data-p]").nth(20)
+    button.click()
+    page.locator("dialog .result").wait_for()
+    before = page.evaluate("scrollY")
+    page.keyboard.press("Escape")
+    page.locator("dialog").wait_for(state="hidden")
+    assert page.evaluate("scrollY") == before
+
+
+def test_another_address_closes_the_point_and_opens_the_next(visit):
+    page = visit("small", "#point=gelu-backward-cpu-float32-batch8-width1024")
+    page.locator("dialog .result").wait_for()
+    page.evaluate("location.hash = '#point=softmax-forward-cpu-float32-batch1-width1024'")
+    page.locator("dialog h2", has_text="softmax-forward-cpu-float32-batch1-width1024").wait_for()
+    page.evaluate("location.hash = '#metric=time'")
+    page.locator("dialog").wait_for(state="hidden")
+
+
+def test_the_buttons_of_a_chart_cover_none_of_its_data(visit):
+    page = visit("small")
+    draw_first(page)
+    for metric in ("speedup", "time", "memory", "split"):
+        page.click(f"[data-metric={metric}]")
+        plot = page.locator("figure:visible .plot").first
+        plot.scroll_into_view_if_needed()
+        plot.locator(".modebar").wait_for(state="attached")
+        plot.hover()
+        bar, data = plot.locator(".modebar").bounding_box(), plot.locator(".nsewdrag").first.bounding_box()
+        assert bar["height"] > 0 and bar["y"] + bar["height"] <= data["y"], metric
+        caption = plot.locator("xpath=../figcaption").evaluate(
+            "el => { const r = new Range(); r.selectNodeContents(el); return r.getBoundingClientRect().right; }"
+        )
+        assert caption <= bar["x"], metric
+
+
+def test_layer_and_step_filter_the_matrix_too_and_it_says_so(visit):
+    page = visit("small")
+    shown = "rows => rows.filter(row => !row.hidden).map(row => row.dataset.layer + ' ' + row.dataset.step)"
+    rows, note = page.locator("#matrix .matrix tbody tr"), page.locator("#filtered")
+    everything = rows.evaluate_all(shown)
+    assert len(everything) == 6 and note.is_hidden()
+    page.select_option("[data-pick=step]", "backward")
+    assert rows.evaluate_all(shown) == ["softmax backward", "gelu backward"]
+    assert [page.locator("#matrix tbody th a:visible").nth(i).bounding_box()["width"] > 20 for i in (0, 1)] == [
+        True,
+        True,
+    ]  # named, not hidden
+    page.select_option("[data-pick=layer]", "gelu")
+    assert rows.evaluate_all(shown) == ["gelu backward"]
+    assert page.locator("#same tbody tr:visible").count() == 1
+    assert note.inner_text().startswith("Only layer gelu, step backward is shown, as chosen beside the charts.")
+    note.locator("button").click()
+    assert rows.evaluate_all(shown) == everything and note.is_hidden()
+    assert page.evaluate("location.hash") == ""
 
 
 def test_rows_that_did_not_move_are_one_click_away(visit):

@@ -1,10 +1,12 @@
 """Numbers as the page writes them, to the last digit."""
 
 import math
+import shlex
 
 import fixture_run
 import pytest
 
+from layerbench.bench import plan
 from layerbench.bench.record import Point
 from layerbench.bench.report import words
 
@@ -35,7 +37,18 @@ def test_bytes_are_decimal(value, text):
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(1.4249, "1.42×"), (9.994, "9.99×"), (9.996, "10.0×"), (123.4, "123×"), (0.0346, "0.035×"), (None, "")]
+    ("value", "text"),
+    [
+        (1.4249, "1.42×"),
+        (9.994, "9.99×"),
+        (9.996, "10.0×"),
+        (123.4, "123×"),
+        (0.0346, "0.035×"),
+        (0.0123, "0.012×"),
+        (1 / 102, "1/102×"),
+        (1 / 1024, "1/1024×"),
+        (None, ""),
+    ],
 )
 def test_ratios_show_what_is_significant(value, text):
     assert words.times(value) == text
@@ -67,20 +80,48 @@ def test_axis_ticks_lose_their_zeros():
     assert [words.whole_tick(t) for t in ("30.0 µs", "5.00 ms", "100 kB", "0.50×", "1.25×")] == ["30 µs", "5 ms", "100 kB", "0.5×", "1.25×"]
 
 
-def test_headline_takes_one_sentence_per_device_and_leaves_the_rest():
-    on_cpu, on_cuda = "compile wins 2 of 3 points on cpu (interval 1.43-1.45, n = 2).", "triton wins 3 of 3 points on cuda (n = 3)."
-    first, rest = words.headline(f"{on_cpu} {on_cuda} Compiling pays back after 5 400 calls.")
-    assert first[0] == "compile wins 2 of 3 points on cpu (interval 1.43\u2060–\u20601.45, n\u00a0=\u00a02)."
-    assert first[1] == "triton wins 3 of 3 points on cuda (n\u00a0=\u00a03)."
-    assert rest == "Compiling pays back after 5\u202f400 calls."
+def test_numbers_of_a_sentence_do_not_break_across_lines():
+    assert words.sentence("It is 2x (interval 1.43-1.45).") == "It is 2x (interval 1.43\u2060–\u20601.45)."
+    assert words.sentence("It needs 5 400 calls, not 12 000 000.") == "It needs 5\u202f400 calls, not 12\u202f000\u202f000."
+
+
+def test_shares_of_bytes_are_readable_when_small():
+    assert [words.share(v) for v in (0, 1 / 1024, 1 / 32, 0.25, 1.0, 12.5)] == ["0 B", "1/1024×", "1/32×", "0.25×", "1.00×", "12.5×"]
 
 
 def test_the_command_measures_one_point_and_names_only_a_foreign_suite():
     point = Point("softmax", {"batch": 8, "width": 1024}, "float32", "cpu", "forward")
     run = fixture_run.make((), suite="layerbench.layers")
-    tail = "-k softmax-forward-cpu-float32-batch8-width1024 --set batch=8 --set width=1024 --dtype float32 --device cpu --step forward"
+    size = "--set batch=8 --set width=1024 --dtype float32 --device cpu --step forward"
+    tail = f"-k '^softmax-forward-cpu-float32-batch8-width1024' {size} --threads 1"
     assert words.command(run, point) == f"layerbench run {tail}"
     assert words.command(fixture_run.make((), suite="my suite/l.py"), point) == f"layerbench run --suite 'my suite/l.py' {tail}"
+
+
+@pytest.mark.parametrize(
+    ("typed", "end"),
+    [
+        ("run --budget 20m --all", " --budget 20m"),
+        ("run --budget=1.5h", " --budget 1.5h"),
+        ("run -k softmax", ""),
+        ("again R.json --budget 90", " --budget 90"),
+    ],
+)
+def test_the_command_has_the_threads_and_the_budget_of_the_run(typed, end):
+    point = Point("softmax", {"batch": 8}, "float32", "cpu", "forward")
+    run = fixture_run.make((), command=f"layerbench {typed}", environment=fixture_run.environment(threads=2))
+    assert words.command(run, point).endswith(f" --step forward --threads 2{end}")
+    assert words.command(fixture_run.make((), interleaved=False), point).endswith(" --threads 1 --sequential")
+
+
+def test_the_command_selects_its_point_and_no_other():
+    layers = [fixture_run.facts(name, {"batch": (8,), "width": (64,)}) for name in ("add_rmsnorm", "rmsnorm", "rmsnorm-forward")]
+    point = Point("rmsnorm", {"batch": 8, "width": 64}, "float32", "cpu", "forward")
+    typed = shlex.split(words.command(fixture_run.make(tuple(layers)), point))
+    expression = typed[typed.index("-k") + 1]
+    tasks = plan.plan(layers, fixture_run.environment().devices, plan.Selection(expression, steps=("forward",)))
+    assert [task.point for task in tasks] == [point]
+    assert set(tasks[0].variants) == {variant.name for variant in layers[1].variants}
 
 
 def test_the_seconds_of_a_run_by_stage_the_longest_first_with_what_lies_between() -> None:

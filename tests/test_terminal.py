@@ -44,8 +44,10 @@ def test_a_run() -> None:
     assert (
         printed(whole)
         == """\
-Nothing beats stock on 3 of 4 points on cpu; another variant is faster on 1. Compiling pays back after 31 calls at the
-earliest. Of 14 measurements, 2 failed and are not ranked, 1 was skipped, 2 were proved equivalent but not timed here.
+4 points on cpu: a variant is faster than stock on 1 (compile wins 1), all are slower or the same on 1; 0 undecided, 2
+failed. compile is 1.14x as fast as stock on cpu (geometric mean over 4 points, interval 1.10-1.18). Compiling saves
+time in 1 of 1 case; it needs 31 calls to make up for the compilation. Of 14 measurements, 2 failed and are not ranked,
+1 was skipped, 2 were proved equivalent but not timed here.
 note: interrupted: the points after this were not measured
 layer    step      device      stock   triton              compile  noise floor
 softmax  forward   cpu     reference  checked  2.00x (1.94-2.06) ▲         1.0%
@@ -56,6 +58,15 @@ checked: values proved without a GPU, so no time.
 FAILED softmax triton, 2 points, at verify: output: off by 0.01, allowed 1e-6
 skipped softmax compile, 1 point, at time: no output has a gradient"""
     )
+
+
+def test_a_mean_that_hides_a_crossing_has_its_sign_and_a_line_that_says_where() -> None:
+    whole = run(at(1, **STOCK, triton=took(4.0)), at(8, **STOCK, triton=took(1.0)))
+    lines = printed(whole).splitlines()
+    assert lines[3] == "softmax  forward  cpu     reference  1.00x (1.00-1.00) ↕         1.0%"
+    assert "↕ mixed: faster at some sizes and slower at others, listed" in " ".join(lines)
+    assert lines[-1] == "mixed softmax forward cpu triton: wins from batch 8; of 2 points 1 faster, 1 slower"
+    assert "mixed" not in printed(run(at(1, **STOCK, triton=took(4.0))))
 
 
 def test_what_a_reason_or_a_note_holds_is_printed_as_it_is() -> None:

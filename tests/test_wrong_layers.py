@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from layerbench.bench import Layer, Variant, frame, make, randn, store, summary, verify
+from layerbench.bench import Layer, Variant, frame, make, randn, standing, store, verify
 from layerbench.bench.prove import prove
 from layerbench.bench.record import Failed, Measured
 
@@ -163,7 +163,7 @@ def test_the_others_are_measured_and_only_they_rank(run) -> None:
     assert measured == {"stock", "again", "noise_floor"}
     table = frame.tidy(run)
     assert set(table.variant[table.speedup.notna()]) == {"again", "noise_floor"}
-    assert set(summary.winners(table, {"linear": "stock"}).winner) == {"stock"}
+    assert set(standing.points(table).winner) == {""}
 
 
 class Momentum(nn.Module):

@@ -36,7 +36,7 @@ def render(run: Run, changes: Sequence[Change] = ()) -> str:
     """The page as text.  `changes`: this run against a baseline, as `compare` made them."""
     table = frame.tidy(run)
     names = panels.names(run)
-    scripts = {"plotly": _read(BUNDLE), "page": _read("page.js"), "sort": _read("sort.js")}
+    scripts = {"plotly": _read(BUNDLE), "tables": _read("tables.js"), "page": _read("page.js"), "sort": _read("sort.js")}
     sections, charts = _sections(run, table, names)
     values = {
         "run": run,
@@ -46,7 +46,7 @@ def render(run: Run, changes: Sequence[Change] = ()) -> str:
         "sections": sections,
         "figures": details.pack({"templates": looks.templates(names), "charts": [figure for _, figure in charts]}),
         "details": details.pack(details.details(run)),
-        "caps": details.caps(run),
+        "left_out_of_page": details.left_out(run),
         "trim": words.percent(stats.TRIM),
         "minimum": words.percent(stats.MINIMUM_FLOOR),
         "margin": f"{sanity.MARGIN:g}",
@@ -64,13 +64,19 @@ def render(run: Run, changes: Sequence[Change] = ()) -> str:
 
 def _first_screen(run: Run, table: pd.DataFrame, changes: Sequence[Change]) -> dict[str, Any]:
     rows = summary.matrix(run, table)
-    headline, rest = words.headline(summary.verdict(run, table))
+    first, rest = summary.sentences(run, table)
     return {
-        "headline": headline,
-        "rest": rest,
+        "headline": [words.sentence(text) for text in first],
+        "rest": words.sentence(" ".join(rest)),
+        "over": tables.over(table),
+        "states": {cell.state for row in rows for cell in row.cells.values()},
+        "outcomes": set(table.outcome),
+        "arrows": words.ARROWS,
+        "undecided": sum(not row.best and any(cell.speedup for cell in row.cells.values()) for row in rows),
+        "budget_ended": tables.ended(table),
         "strip": validity.strip(run, table, changes),
         "matrix_names": summary.variants(run),
-        "matrix": tables.matrix(rows, {layer.name: layer.reference for layer in run.layers}),
+        "matrix": tables.matrix(rows),
         "matrix_notes": tables.matrix_notes(rows),
         "same": same.rows(run, table, summary.variants(run)),
         "warnings": tables.warnings(run),

@@ -13,7 +13,7 @@ METRICS = {
     "seconds": ("time", words.seconds),
     "ratio": ("speed-up over the reference", words.times),
     "peak_bytes": ("peak memory", words.count_bytes),
-    "saved_bytes": ("saved for backward", words.count_bytes),
+    "saved_bytes": ("held for backward", words.count_bytes),
     "graphs": ("compiled graphs", words.whole),
     "outcome": ("outcome", words.whole),
 }

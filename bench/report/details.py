@@ -31,6 +31,17 @@ def caps(run: Run) -> Caps:
     return Caps(min(400, max(8, SAMPLE_BUDGET // measured)), min(30, max(3, OPERATOR_BUDGET // measured)))
 
 
+def left_out(run: Run) -> str:
+    """What of the run is not in the page, in a sentence; "" where all of it is."""
+    limits, found = caps(run), [record.outcome for record in run.records if isinstance(record.outcome, Measured)]
+    parts = []
+    if any(len(outcome.timing.seconds) > limits.samples for outcome in found):
+        parts.append(f"at most {words.whole(limits.samples)} samples, evenly spread over time,")
+    if any(len(outcome.profile.operators) > limits.operators for outcome in found):
+        parts.append(f"the {limits.operators} largest operators")
+    return f"Of each variant {' and '.join(parts)} are in the page." if parts else ""
+
+
 def pack(value: Any) -> str:
     """JSON, gzipped, in base64: letters, digits, +, / and = only, so nothing in it can end the script element that holds it."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
@@ -52,6 +63,7 @@ def details(run: Run) -> dict[str, Any]:
             {
                 "id": point.id,
                 "command": words.command(run, point),
+                "ended": words.ended(records),
                 "variants": [_variant(record, limits, table) for record in _last(records)],
             }
         )
@@ -87,8 +99,7 @@ def _variant(record: Record, limits: Caps, table: dict[str, int]) -> dict[str, A
         "ns": [_short(timing.seconds[i] * 1e9) for i in kept],
         "order": [timing.order[i] for i in kept],
         "samples": len(timing.seconds),
-        "calls": timing.calls_per_sample,
-        "how": _place(table, f"stopped by {timing.stopped}, {timing.clock} clock"),
+        "how": _place(table, words.sampling(timing)),
     }
     if record.variant == NOISE_FLOOR:
         return row

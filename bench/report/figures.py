@@ -57,7 +57,7 @@ def zeros(figure: Json, names: Sequence[str]) -> str:
 def _memory(panel: Panel, names: Sequence[str]) -> list[tuple[str, str, Json | None]]:
     """Memory belongs to the whole forward and backward, not to the step: any step that was measured has it."""
     quantities = (
-        ("saved for backward", lambda row: row.saved_bytes),
+        ("held for backward", lambda row: row.saved_bytes),
         ("peak in forward", lambda row: row.peak_forward_bytes),
         ("peak in backward", lambda row: row.peak_backward_bytes),
     )

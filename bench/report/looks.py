@@ -15,6 +15,7 @@ COLOURS = ("#7a828c", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#5
 DASHES = ("solid", "solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "pentagon", "star")
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif"
+TOOLBAR = 30  # pixels above the data, so that plotly's buttons cover none of it
 NOISE = "rgba(128,136,146,0.20)"
 THEMES = {
     "light": {"text": "#3d4652", "strong": "#11161c", "grid": "#e4e8ec", "paper": "#ffffff"},
@@ -77,7 +78,7 @@ def _layout(kind: str, colours: dict[str, str], suffix: str) -> Json:
         font={"family": FONT, "size": 12, "color": colours["text"]},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
-        margin={"l": 8, "r": 10, "t": 8, "b": 8},
+        margin={"l": 8, "r": 10, "t": TOOLBAR, "b": 8},
         showlegend=False,
         hovermode="closest" if kind == "samples" else "x unified",
         hoverlabel={"bgcolor": colours["paper"], "bordercolor": colours["grid"], "font": {"color": colours["strong"]}},

@@ -1,4 +1,4 @@
-// Behaviour of the page: draws charts when they come into view, sorts tables, opens details, keeps its state in the address.
+// Behaviour of the page: draws charts when they come into view, opens details, keeps its state in the address.
 // It computes no statistic: every number arrives formatted or ready to draw.  Text enters the page by textContent only.
 "use strict";
 document.documentElement.classList.add("js");
@@ -74,6 +74,7 @@ document.addEventListener("DOMContentLoaded", () => {
     all("[data-hint]").forEach((hint) => { hint.hidden = hint.dataset.hint !== state.metric; });
     all(".layer").forEach((part) => { part.hidden = state.layer && part.dataset.layer !== state.layer; });
     all(".panel").forEach((part) => { part.hidden = ["device", "dtype"].some((key) => state[key] && part.dataset[key] !== state[key]); });
+    tables.filter(state);
     all("figure").forEach((part) => {
       part.hidden = part.dataset.kind !== state.metric || (state.step && part.dataset.step && part.dataset.step !== state.step);
     });
@@ -81,6 +82,7 @@ document.addEventListener("DOMContentLoaded", () => {
   function restore() {
     const words = new URLSearchParams(location.hash.slice(1));
     if (!location.hash.includes("=")) return;
+    state.point = "";
     for (const key of ["metric", "scale", "layer", "device", "dtype", "step", "point"]) if (words.has(key)) state[key] = words.get(key);
     state.off = new Set((words.get("off") || "").split(",").filter((name) => names.includes(name)));
     if (!all("[data-metric]").some((b) => b.dataset.metric === state.metric)) state.metric = "speedup";
@@ -123,7 +125,7 @@ document.addEventListener("DOMContentLoaded", () => {
     const name = words[one.variant];
     part.append(element("h3", name === "noise_floor" ? "noise_floor: second copy of the reference" : name));
     if (!one.ns) part.append(element("p", `${words[one.outcome]}: ${words[one.reason]}`, "small"));
-    else part.append(element("p", `${one.samples} samples of ${one.calls} calls, ${words[one.how]}${one.ns.length < one.samples ? `; ${one.ns.length} of them are in this page` : ""}`, "small"));
+    else part.append(element("p", `${words[one.how]}${one.ns.length < one.samples ? `; ${one.ns.length} of them are in this page` : ""}`, "small"));
     for (const warning of one.warnings || []) part.append(element("p", `Warning: ${words[warning]}`, "small"));
     for (const reason of one.breaks || []) part.append(element("p", `Graph break: ${words[reason]}`, "small"));
     if (one.operators?.length) {
@@ -134,7 +136,7 @@ document.addEventListener("DOMContentLoaded", () => {
       part.append(element("p", `Profiled: ${wall} per step with the profiler on${count > rows.length ? `; the ${rows.length} largest of ${count} operators` : ""}.`, "small"));
     }
     if (one.accuracy?.length) part.append(scrolling(grid(["tensor", "error", "allowed", "of allowed"], one.accuracy.map(([t, ...rest]) => [words[t], ...rest]), [false, true, true, true])));
-    if (one.rates) part.append(element("p", `Work: at least ${one.rates}, counted on the reference; element by element work is no FLOP here.`, "small"));
+    if (one.rates) part.append(element("p", `Rate: at least ${one.rates}. The work was counted on the reference: matrix products, convolutions and attention as FLOP, and tensors in and out.`, "small"));
     if (one.trace) part.append(element("p", `Trace: ${one.trace}`, "small"));
     return part;
   }
@@ -150,7 +152,8 @@ document.addEventListener("DOMContentLoaded", () => {
     const most = (row) => Math.max(...row.filter((x) => x !== null));
     const cut = shown.some((one) => one.operators.length < one.profile[2]);
     const rows = [...total].sort(([, a], [, b]) => most(b) - most(a)).map(([op, row]) => [words[op], ...row.map((x) => (x === null ? "–" : time(x)))]);
-    const note = `Self time per step, CPU and device together, profiler on. A dash: ${cut ? "not among the operators of that variant in this page" : "the variant does not call it"}.`;
+    const device = shown.some((one) => one.operators.some((row) => row[3]));
+    const note = `Self time per step${device ? ", CPU and device together" : ""}, with the profiler on. A dash: ${cut ? "not among the operators of that variant in this page" : "the variant does not call it"}.`;
     return [element("h3", "Operators side by side"), scrolling(grid(["operator", ...shown.map((one) => words[one.variant])], rows, [false, ...shown.map(() => true)])), element("p", note, "small")];
   }
   async function samplesChart(plot, point, words) {
@@ -162,11 +165,14 @@ document.addEventListener("DOMContentLoaded", () => {
     const layout = { template: template(source, "samples"), xaxis: { title: { text: "order in time" } }, yaxis: { title: { text: "time per call" } } };
     await Plotly.newPlot(plot, traces, layout, config);
   }
+  let returnTo = null; // where a link's reader is led when the details close
   async function open(number) {
     details ??= unpack("data-details");
     const { words, points } = await details;
-    const point = typeof number === "number" ? points[number] : points.find((p) => p.id === number);
+    const place = typeof number === "number" ? number : points.findIndex((p) => p.id === number);
+    const point = points[place];
     if (!point) return;
+    const linked = typeof number !== "number";
     const body = byId("details-body");
     byId("details-title").textContent = point.id;
     const line = element("p", "", "command");
@@ -178,15 +184,25 @@ document.addEventListener("DOMContentLoaded", () => {
     const pair = element("div", "", "pair");
     pair.append(...point.variants.map((one) => variantPart(one, words)));
     const plot = element("div", "", "plot");
-    body.replaceChildren(line);
-    if (point.variants.some((one) => one.ns)) body.append(element("h3", "Samples in time order"), plot, element("p", "Thin crosses: second copy of the reference.", "small"));
+    const result = tables.result(place);
+    body.replaceChildren(...(result ? [scrolling(result.table)] : []), element("p", point.ended, "small"), element("h3", "Measure this point again"), line);
+    if (point.variants.some((one) => one.ns)) body.append(element("h3", "Samples in time order"), plot);
+    if (point.variants.some((one) => one.ns && words[one.variant] === "noise_floor")) body.append(element("p", "Thin crosses: second copy of the reference.", "small"));
     body.append(...sideBySide(point, words), pair);
     if (!byId("details").open) byId("details").showModal();
     state.point = point.id;
+    returnTo = linked ? result?.layer : null;
     remember();
     if (plot.isConnected) await samplesChart(plot, point, words);
   }
-  byId("details").addEventListener("close", () => { state.point = ""; byId("details-body").replaceChildren(); remember(); });
+  // Who came by a link has seen nothing of the page yet: closing leads to the layer of the point.
+  byId("details").addEventListener("close", () => {
+    state.point = "";
+    byId("details-body").replaceChildren();
+    remember();
+    returnTo?.scrollIntoView();
+    returnTo = null;
+  });
 
   async function put(button, text) {
     const before = button.textContent;
@@ -211,6 +227,7 @@ document.addEventListener("DOMContentLoaded", () => {
     else if (scale) { state.scale = scale; update(); }
     else if (variant) { const name = names[variant]; if (!state.off.delete(name)) state.off.add(name); update(); }
     else if (copy) put(button, byId(copy).textContent);
+    else if (button.closest("#filtered")) { state.layer = state.step = state.device = ""; update(); }
     else if (button.classList.contains("fold")) {
       const open_ = byId(button.getAttribute("aria-controls")).classList.toggle("open");
       button.setAttribute("aria-expanded", open_);
@@ -218,7 +235,7 @@ document.addEventListener("DOMContentLoaded", () => {
   });
   for (const select of all("[data-pick]")) select.addEventListener("change", () => { state[select.dataset.pick] = select.value; update(); });
   dark.addEventListener("change", redraw);
-  addEventListener("hashchange", () => { restore(); show(); redraw(); if (state.point) open(state.point); });
+  addEventListener("hashchange", () => { restore(); show(); redraw(); if (state.point) open(state.point); else byId("details").close(); });
   restore();
   show();
   if (state.point) open(state.point);

@@ -14,7 +14,7 @@ from . import panels, words
 class Cell:
     look: str  # verified | checked | failed | skipped | absent
     word: str
-    saved: str  # "" where no memory was weighed
+    held: str  # for backward; "" where no memory was weighed
     note: str  # the tooltip
 
 
@@ -46,10 +46,10 @@ def _cell(layer: LayerFacts, members: Sequence[Any], name: str) -> Cell:
         return Cell("skipped", mine[0].outcome, "", mine[0].reason or "")
     proved = all(row.outcome == "checked" for row in mine)
     word, note = f"✓ {words.percent(max(slacks))}", f"largest error: {words.percent(max(slacks))} of what is allowed"
-    return Cell("checked" if proved else "verified", word, _saved(layer, members, name), note + ("; not timed here" if proved else ""))
+    return Cell("checked" if proved else "verified", word, _held(layer, members, name), note + ("; not timed here" if proved else ""))
 
 
-def _saved(layer: LayerFacts, members: Sequence[Any], name: str) -> str:
+def _held(layer: LayerFacts, members: Sequence[Any], name: str) -> str:
     """What is held for backward, as a share of what the reference holds at the same size; of the reference itself in bytes."""
     held = {_cell_of(row): row.saved_bytes for row in members if row.variant == name and row.saved_bytes is not None}
     stock = {_cell_of(row): row.saved_bytes for row in members if row.variant == layer.reference and row.saved_bytes is not None}
@@ -59,7 +59,7 @@ def _saved(layer: LayerFacts, members: Sequence[Any], name: str) -> str:
         return _span([words.count_bytes(value) for value in (min(held.values()), max(held.values()))])
     shares = [held[place] / stock[place] for place in held if stock.get(place)]
     if shares:
-        return _span([words.times(value) for value in (min(shares), max(shares))])
+        return _span([words.share(value) for value in (min(shares), max(shares))])
     return "0 B" if not any(held.values()) else _span([words.count_bytes(value) for value in (min(held.values()), max(held.values()))])
 
 

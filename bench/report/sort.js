@@ -9,6 +9,8 @@ document.addEventListener("DOMContentLoaded", () => {
     const cell = row.cells[column];
     if (!cell || cell.colSpan > 1 || cell.textContent === "–") return "";
     const text = cell.textContent.replace(/\u202f/g, "").trim();
+    const part = /^1\/(\d+)×?$/.exec(text);
+    if (part) return 1 / Number(part[1]);
     const found = /^(-?[\d.]+(?:e[+-]?\d+)?)(?:–[\d.]+)?\s*(\D*)$/i.exec(text);
     return found && found[2] in units ? Number(found[1]) * units[found[2]] : text;
   }

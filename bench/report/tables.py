@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 from .. import summary
 from ..declare import NOISE_FLOOR
 from ..record import LayerFacts, Record, Run
@@ -24,7 +26,7 @@ class MatrixCell:
     look: str  # the state, and how strong: faster2
     arrow: str
     ratio: str
-    span: str
+    span: str  # the interval; of a mixed one, where it wins
     note: str  # the tooltip: what the number is over, or why there is none
     best: bool
 
@@ -39,12 +41,10 @@ class MatrixRow:
     cells: tuple[MatrixCell, ...]
 
 
-def matrix(rows: Sequence[summary.Row], reference: dict[str, str]) -> list[MatrixRow]:
+def matrix(rows: Sequence[summary.Row]) -> list[MatrixRow]:
     result = []
     for place, row in enumerate(rows):
-        faster = {name: cell.speedup.ratio for name, cell in row.cells.items() if cell.state == "faster" and cell.speedup}
-        best = max(faster, key=faster.__getitem__) if faster else reference[row.layer]
-        cells = tuple(_cell(cell, name == best and cell.state in ("faster", "reference")) for name, cell in row.cells.items())
+        cells = tuple(_cell(cell, name == row.best) for name, cell in row.cells.items())
         first = place == 0 or rows[place - 1].layer != row.layer
         result.append(MatrixRow(row.layer, first, row.step, row.device, words.percent(row.noise_floor), cells))
     return result
@@ -56,8 +56,23 @@ def _cell(cell: summary.Cell, best: bool) -> MatrixCell:
         return MatrixCell(cell.state, "", word, "reference" if cell.state == "reference" else "", cell.reason, best)
     note = f"geometric mean over {words.plural(cell.points, 'point')}: {cell.faster} faster, {cell.slower} slower, beyond the noise floor"
     look = cell.state + (str(strength(cell.speedup.ratio)) if cell.state in ("faster", "slower") else "")
-    full = f"{cell.state}: {note}" + (f". {cell.reason}" if cell.reason else "")
-    return MatrixCell(look, words.ARROWS[cell.state], words.times(cell.speedup.ratio), words.interval(cell.speedup), full, best)
+    span = words.interval(cell.speedup)
+    full = f"{cell.state}: {note}{f', interval {span}' if cell.where else ''}" + (f". {cell.reason}" if cell.reason else "")
+    return MatrixCell(look, words.ARROWS[cell.state], words.times(cell.speedup.ratio), cell.where or span, full, best)
+
+
+def over(table: pd.DataFrame) -> str:
+    """What a row of the matrix is taken over: sizes, dtypes, both, or nothing where every row is a single point."""
+    rows = table.groupby(["layer", "step", "device"])
+    counts = {"sizes": rows["size"].agg(lambda found: len({words.size(size) for size in found})), "dtypes": rows.dtype.nunique()}
+    return " and ".join(name for name, count in counts.items() if (count > 1).any())
+
+
+def ended(table: pd.DataFrame) -> str:
+    """How the timing of points ended, in a sentence."""
+    timed, short, _ = summary.precision(table)
+    rule = f"Rounds go on until every ratio of the point is known to {words.PRECISION} or the point's share of the time"
+    return f"{rule} budget is used up: here it was used up on {short} of {words.plural(timed, 'point')}." if timed else ""
 
 
 def strength(ratio: float) -> int:
@@ -126,7 +141,7 @@ class Line:
     look: str  # the verdict, "reference", or the outcome of what was not measured
     note: int  # 0: measured
     word: str
-    numbers: tuple[str, ...]  # time, speed-up, interval, noise floor, saved, peak forward, peak backward, error share
+    numbers: tuple[str, ...]  # time, speed-up, interval, noise floor, samples, held, peak forward, peak backward, error share
 
 
 def lines(panel: Panel, missing: Sequence[Note], places: dict[str, int]) -> list[Line]:
@@ -148,12 +163,14 @@ def _line(panel: Panel, row: Any, numbers: dict[tuple[str, str, str, str], int],
         words.times(row.speedup),
         words.span(row.speedup_low, row.speedup_high),
         words.percent(row.noise_floor),
+        words.whole(row.samples),
         words.count_bytes(row.saved_bytes),
         words.count_bytes(row.peak_forward_bytes),
         words.count_bytes(row.peak_backward_bytes),
         words.percent(row.slack),
     )
-    told = f"{words.ARROWS.get(word, '')} {word}{', other work' if row.contention else ''}".strip()
+    few = f", {words.plural(int(row.samples), 'sample')} only" if row.samples < summary.FEW else ""
+    told = f"{words.ARROWS.get(word, '')} {word}{', other work' if row.contention else ''}{few}".strip()
     return Line(place, row.step, tick, row.variant, row.verdict or "reference", 0, told, shown)
 
 

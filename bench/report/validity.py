@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ..record import Change, Measured, Run
+from .. import summary
+from ..record import Change, Run
 from . import changes, words
 
 WIDE_FLOOR = 0.05  # above this a noise floor hides differences that people care about
@@ -30,7 +31,7 @@ def strip(run: Run, table: pd.DataFrame, compared: Sequence[Change]) -> list[Fac
         _commit(run),
         _threads(run, table),
         _floor(table),
-        _sampling(run),
+        _sampling(run, table),
         _baseline(run, compared),
     ]
 
@@ -48,7 +49,7 @@ def _commit(run: Run) -> Fact:
 def _threads(run: Run, table: pd.DataFrame) -> Fact:
     machine = run.environment
     busy = machine.load > BUSY * machine.cores
-    doubt = f"load {machine.load:.1f} when the run began: other work was going on" if busy else ""
+    doubt = f"load {machine.load:.1f} when the run began: other work may have been going on" if busy else ""
     if crowded := table[table.contention.notna()].point.nunique():
         doubt = f"other work wanted the same cores on {words.plural(crowded, 'point')}: nothing is ranked there"
     return Fact(
@@ -71,16 +72,16 @@ def _floor(table: pd.DataFrame) -> Fact:
     return Fact("Noise floor", value, doubt, "median over the points: how far two copies of the reference differ")
 
 
-def _sampling(run: Run) -> Fact:
-    measured = [record.outcome for record in run.records if isinstance(record.outcome, Measured)]
-    if not measured:
+def _sampling(run: Run, table: pd.DataFrame) -> Fact:
+    timed, short, _ = summary.precision(table)
+    if not timed:
         return Fact("Sampling", "nothing measured", "no time was taken in this run")
-    short = sum(outcome.timing.stopped != "precision" for outcome in measured)
-    value = "interleaved" if run.interleaved else "one after the other"
     if not run.interleaved:
-        return Fact("Sampling", value, "variants were not interleaved: drift of the machine is not cancelled")
-    ended = f"{words.whole(short)} of {words.whole(len(measured))} stopped by the time budget before the interval was narrow enough"
-    return Fact("Sampling", value, more=ended)
+        return Fact("Sampling", "one after the other", "variants were not interleaved: drift of the machine is not cancelled")
+    ended = (
+        f"the time budget ended {words.whole(short)} of {words.plural(timed, 'point')} before every ratio was known to {words.PRECISION}"
+    )
+    return Fact("Sampling", "interleaved", more=ended)
 
 
 def _baseline(run: Run, compared: Sequence[Change]) -> Fact:

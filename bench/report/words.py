@@ -6,14 +6,18 @@ What was not measured is None or NaN and becomes the empty string here; a zero i
 import math
 import re
 import shlex
+from collections.abc import Sequence
 from typing import TypeGuard
 
-from ..record import Point, Roof, Run, Work
+from .. import summary
+from ..record import Measured, Point, Record, Roof, Run, Timing, Work
 from ..stats import Interval
 
 DEFAULT_SUITE = "layerbench.layers"
 TIMES = "\u00d7"
-ARROWS = {"faster": "▲", "slower": "▼", "same": "=", "unclear": "?"}
+ARROWS = {"faster": "▲", "slower": "▼", "mixed": "↕", "same": "=", "unclear": "?"}
+SMALLEST = 0.00995  # a ratio below is written as one over a whole number
+PRECISION = f"{100 * summary.PRECISION:.0f}\u00a0%"
 GOOD = frozenset({"faster", "smaller"})
 BAD = frozenset({"slower", "larger", "missing", "failed"})
 
@@ -53,9 +57,11 @@ def count_bytes(value: float | None) -> str:
 
 
 def ratio(value: float | None) -> str:
-    """Two decimals, for the noise floor is never below 1 %; fewer where the number is large, more where it is small."""
+    """Two decimals, for the noise floor is never below 1 %; fewer where the number is large, 0.035 or 1/1024 where it is small."""
     if not known(value):
         return ""
+    if 0 < value < SMALLEST:
+        return f"1/{1 / value:.0f}" if value > 1e-6 else f"{value:.1e}"
     if value < 0.0995:
         return f"{value:.2g}"
     return f"{value:.2f}" if value < 9.995 else f"{value:.1f}" if value < 99.95 else f"{value:.0f}"
@@ -63,6 +69,13 @@ def ratio(value: float | None) -> str:
 
 def times(value: float | None) -> str:
     return ratio(value) + TIMES if known(value) else ""
+
+
+def share(value: float) -> str:
+    """Bytes as a multiple of other bytes: 0.50, 1/1024; none at all where it is 0."""
+    if value == 0:
+        return "0 B"
+    return f"1/{1 / value:.0f}{TIMES}" if value < 0.0995 else times(value)
 
 
 def whole_tick(text: str) -> str:
@@ -139,13 +152,29 @@ def size(point_size: dict[str, int]) -> str:
     return ", ".join(f"{name} {value}" for name, value in point_size.items())
 
 
-def headline(verdict: str) -> tuple[list[str], str]:
-    """The verdict cut into who wins on each device, and the rest.  Numbers do not break across lines."""
-    text = re.sub(r"(?<=\d) (?=\d{3}\b)", "\u202f", verdict).replace("n = ", "n\u00a0=\u00a0")
-    text = re.sub(r"(?<=\d)-(?=\d)", "\u2060–\u2060", text)
-    sentences = [f"{sentence.rstrip('.')}." for sentence in text.split(". ")]
-    first = [sentence for sentence in sentences if " wins " in sentence or sentence.startswith("Nothing ")]
-    return first, " ".join(sentence for sentence in sentences if sentence not in first)
+def sentence(text: str) -> str:
+    """What summary says, with numbers that do not break across lines."""
+    text = re.sub(r"(?<=\d) (?=\d{3}\b)", "\u202f", text)
+    return re.sub(r"(?<=\d)-(?=\d)", "\u2060–\u2060", text)
+
+
+def ended(records: Sequence[Record]) -> str:
+    """Why a point was measured no longer, and what mends it; "" where it is precise, or has no time."""
+    timed = [record.outcome.timing for record in records if isinstance(record.outcome, Measured)]
+    if all(timing.stopped == "precision" for timing in timed):
+        return ""
+    rounds = plural(min(len(timing.seconds) for timing in timed), "round")
+    few = f"only {rounds}, which say little," if min(len(timing.seconds) for timing in timed) < summary.FEW else rounds
+    told = f"The time budget ended this point after {few} before every ratio was known to {PRECISION}"
+    return f"{told}. A longer --budget narrows the intervals."
+
+
+def sampling(timing: Timing) -> str:
+    """How many samples, and why no more."""
+    known = f"every ratio of the point was known to {PRECISION}"
+    why = f"until {known}" if timing.stopped == "precision" else f"then the time budget was used up, before {known}"
+    clock = "" if timing.clock == "host" else f"; {timing.clock} clock"
+    return f"{plural(len(timing.seconds), 'sample')} of {plural(timing.calls_per_sample, 'call')}, {why}{clock}"
 
 
 def plural(number: int, noun: str) -> str:
@@ -153,12 +182,14 @@ def plural(number: int, noun: str) -> str:
 
 
 def command(run: Run, point: Point) -> str:
-    """What to type to measure one point again, whatever the sweep in the file says."""
+    """What to type to measure one point again and no other, as this run measured it, whatever the sweep in the file says."""
     words = ["layerbench", "run"]
     if run.suite and run.suite != DEFAULT_SUITE:
         words += ["--suite", run.suite]
-    words += ["-k", point.id]
+    words += ["-k", f"^{point.id}"]
     for name, value in point.size.items():
         words += ["--set", f"{name}={value}"]
-    words += ["--dtype", point.dtype, "--device", point.device, "--step", point.step]
-    return shlex.join(words)
+    words += ["--dtype", point.dtype, "--device", point.device, "--step", point.step, "--threads", str(run.environment.threads)]
+    if budget := re.search(r"--budget[ =](\d[\w.]*)", run.command):
+        words += ["--budget", budget[1]]
+    return shlex.join(words if run.interleaved else [*words, "--sequential"])
