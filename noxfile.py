@@ -1,20 +1,23 @@
 """The project's commands, a session each:  nox -l  lists them,  nox -s bench  measures.  What follows  --  goes to the command itself.
 
-All sessions share one environment, so that torch is installed once; pip brings it up to date when what it is made from changes.
+All sessions share one environment, so that torch is installed once; pip brings it up to date when what it is made from changes.  What
+only the tests or the lint need is added when they are first called.  `tests-newest` has an environment of its own.
 """
 
 import hashlib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import nox
 from nox.command import CommandFailed
 
-nox.needs_version = ">=2026.10.20"
+nox.needs_version = ">=2024.10.9"  # the first with dependency groups
 nox.options.sessions = ["tests", "lint"]
 
 ROOT = Path(__file__).resolve().parent
 ENVIRONMENT = ROOT / ".nox" / f"python{sys.version_info.major}.{sys.version_info.minor}"
+EVERYTHING = ".[triton,tensorboard]"
 INTERRUPT_SECONDS = 30.0  # after Ctrl-C a run still writes what it has measured; nox's own patience is a third of a second
 
 
@@ -51,7 +54,18 @@ def regression_check(session: nox.Session) -> None:
 @nox.session(venv_backend="none")
 def tests(session: nox.Session) -> None:
     """Run the tests; arguments as for pytest."""
-    _run(session, "python", "-m", "pytest", *session.posargs)
+    _run(session, "python", "-m", "pytest", *session.posargs, groups=["tests"])
+
+
+@nox.session(name="tests-newest", venv_backend="none")
+def tests_newest(session: nox.Session) -> None:
+    """Run the tests with the newest versions that a user gets today, in an environment of its own; not with those of constraints.txt."""
+    environment = ENVIRONMENT.with_name("newest")
+    pip = (environment / "bin" / "python", "-m", "pip")
+    session.run(sys.executable, "-m", "virtualenv", "--quiet", environment)
+    session.run(*pip, "install", "--upgrade", "--editable", EVERYTHING, *_packages(["tests"]))
+    session.run(*pip, "freeze", "--exclude-editable")
+    session.run(environment / "bin" / "python", "-m", "pytest", *session.posargs, interrupt_timeout=INTERRUPT_SECONDS)
 
 
 @nox.session(venv_backend="none")
@@ -73,9 +87,9 @@ def validate(session: nox.Session) -> None:
 @nox.session(venv_backend="none")
 def lint(session: nox.Session) -> None:
     """Check style, layout and types."""
-    _run(session, "python", "-m", "ruff", "check")
-    _run(session, "python", "-m", "ruff", "format", "--check")
-    _run(session, "python", "-m", "mypy")
+    _run(session, "python", "-m", "ruff", "check", groups=["lint"])
+    _run(session, "python", "-m", "ruff", "format", "--check", groups=["lint"])
+    _run(session, "python", "-m", "mypy", groups=["lint"])
 
 
 def _layerbench(session: nox.Session, *words: str) -> None:
@@ -86,20 +100,28 @@ def _layerbench(session: nox.Session, *words: str) -> None:
         sys.exit(failed.return_code)
 
 
-def _run(session: nox.Session, program: str, *words: str) -> None:
-    _install(session)
+def _run(session: nox.Session, program: str, *words: str, groups: Sequence[str] = ()) -> None:
+    _install(session, groups)
     session.run(ENVIRONMENT / "bin" / program, *words, interrupt_timeout=INTERRUPT_SECONDS)
 
 
-def _install(session: nox.Session) -> None:
-    """Make the shared environment, or bring it up to date; nothing where pyproject.toml and constraints.txt are as they were."""
+def _install(session: nox.Session, groups: Sequence[str]) -> None:
+    """Make the shared environment, or bring it up to date, with the dependency groups that are asked for; nothing where it has all that.
+
+    The stamp has a digest of what it was made from, then the groups that it holds.
+    """
     inputs = [sys.version, str(ROOT), *((ROOT / name).read_text() for name in ("pyproject.toml", "constraints.txt"))]
-    wanted = hashlib.sha256("\n".join(inputs).encode()).hexdigest()
+    digest = hashlib.sha256("\n".join(inputs).encode()).hexdigest()
     stamp = ENVIRONMENT / "installed"
-    if stamp.exists() and stamp.read_text() == wanted:
+    made_from, *held = stamp.read_text().split() if stamp.exists() else [""]
+    wanted = sorted({*held, *groups})
+    if (made_from, held) == (digest, wanted):
         return
-    groups = nox.project.dependency_groups(nox.project.load_toml(ROOT / "pyproject.toml"), "tests", "lint")
     session.run(sys.executable, "-m", "virtualenv", "--quiet", ENVIRONMENT)
     pip = (ENVIRONMENT / "bin" / "python", "-m", "pip")
-    session.run(*pip, "install", "--constraint", "constraints.txt", "--editable", ".[triton,tensorboard]", *groups)
-    stamp.write_text(wanted)
+    session.run(*pip, "install", "--constraint", "constraints.txt", "--editable", EVERYTHING, *_packages(wanted))
+    stamp.write_text(" ".join([digest, *wanted]))
+
+
+def _packages(groups: Sequence[str]) -> Sequence[str]:
+    return nox.project.dependency_groups(nox.project.load_toml(ROOT / "pyproject.toml"), *groups) if groups else ()

@@ -6,8 +6,10 @@ Each pass is entered by name, so that a fault falls on the variant and stage it 
 """
 
 import random
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -145,7 +147,7 @@ class Cell:
         calls = {name: call for name, call in calls.items() if name in self.subjects}
         if not self._reference_is_in():
             return self._in_order({})
-        timings = self._time(calls, clock, limit, interleaved)
+        timings = self._time(step, calls, clock, limit, interleaved)
         outcomes: dict[str, Outcome] = {}
         for name, timing in timings.items():
             if name in self.subjects and (profiled := self._examine(name, step, traces)):
@@ -153,13 +155,18 @@ class Cell:
                 outcomes[name] = Measured(timing, self._memory[name], self._accuracy[name], profiled, compiled, (), self._work.get(step))
         return self._in_order(outcomes if self._reference_is_in() else {})
 
-    def _time(self, calls: Mapping[str, Call], clock: Clock, limit: Limit, interleaved: bool) -> dict[str, Timing]:
-        """The timed pass.  A variant that raises under way is out and the others begin again; one that spoilt its times is out too."""
+    def _time(self, step: str, calls: Mapping[str, Call], clock: Clock, limit: Limit, interleaved: bool) -> dict[str, Timing]:
+        """The timed pass.  A variant that raises under way is out and the others begin again; one that spoilt its times is out too.
+
+        Every point has its own order of blocks: the same one at all points would favour the same variant at all.
+        """
+        seed = zlib.crc32(f"{self.point.cell} {step}".encode())
         while self._reference_is_in():
             left = {name: call for name, call in calls.items() if name in self.subjects}
             turns, meanwhile = Turns(self._enter), Meanwhile()
             try:
-                timings = measure(left, self.reference, clock, limit, turns) if interleaved else measure_in_turn(left, clock, limit, turns)
+                interleave = partial(measure, reference=self.reference, seed=seed) if interleaved else measure_in_turn
+                timings = interleave(left, clock=clock, limit=limit, enter=turns)
             except Exception as error:  # noqa: BLE001  the code is the user's: any exception is a result
                 timings = {}
                 self._drop(turns.variant, Failed("time", in_words(error)))
@@ -185,13 +192,16 @@ class Cell:
             double = self._double(name)
             self._all_of_it(double).once()
             if name not in self._memory:
-                self._memory[name] = weigh(double, self.point.device)
-                if name != NOISE_FLOOR:
-                    leak.check(double, self.point.device)
+                self._weigh(name, double)
         if name in self.subjects:
             with self._attempt("profile", name):
                 return profile(make.call(double, step), self.point.device, None if name == NOISE_FLOOR else traces)
         return None
+
+    def _weigh(self, name: str, subject: Subject, leaks: bool = True) -> None:
+        self._memory[name] = weigh(subject, self.point.device)
+        if leaks and name != NOISE_FLOOR:
+            leak.check(subject, self.point.device)
 
     def _all_of_it(self, subject: Subject) -> Call:
         """Forward, and backward where there is one."""
@@ -209,9 +219,7 @@ class Cell:
                 self._all_of_it(subject).once()
             if name in self.subjects:
                 with self._attempt("memory", name):
-                    self._memory[name] = weigh(subject, self.point.device)
-                    if leaks and name != NOISE_FLOOR:
-                        leak.check(subject, self.point.device)
+                    self._weigh(name, subject, leaks)
         self._reference_is_in()
         known = {
             name: Facts(self._memory[name], self._compiled.get(name), self.differentiable, subject.learns)

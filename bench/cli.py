@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from . import options
+from . import options, typed
 from .mistake import Mistake
 from .plan import Selection
 
@@ -53,6 +53,7 @@ def run(
     threads: options.Threads = 0,
     budget: options.Budget = DEFAULT_BUDGET,
     out: options.Out = Path(),
+    open_page: options.Open = False,
     everything: options.Everything = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the points and stop.")] = False,
     sequential: options.Sequential = False,
@@ -66,12 +67,15 @@ def run(
 
     if resume:
         _nothing_else(context)
-        raise typer.Exit(commands.resume_run(journal, out))
+        raise typer.Exit(commands.resume_run(journal, out, open_page))
     if journal:
-        raise Mistake(f"{journal}: a journal is given with --resume; type  layerbench run --resume {journal}")
+        raise Mistake(f"{journal}: a journal is given with --resume; type  {typed.command()} run --resume {journal}")
     chosen = _selection(expression, device, dtype, step, optimizer, sizes, everything)
     command = "layerbench " + shlex.join(sys.argv[1:])
-    raise typer.Exit(commands.run_suite(suite, chosen, threads, durations.parse(budget), out, dry_run, command, not sequential, hang_limit))
+    seconds = durations.parse(budget)
+    raise typer.Exit(
+        commands.run_suite(suite, chosen, threads, seconds, out, dry_run, command, not sequential, hang_limit, open_page)
+    )
 
 
 @app.command()
@@ -80,6 +84,7 @@ def again(
     budget: options.Budget = DEFAULT_BUDGET,
     hang_limit: options.HangLimit = DEFAULT_HANG_SECONDS,
     out: options.Out = Path(),
+    open_page: options.Open = False,
 ) -> None:
     """Measure the points of a run again at which nothing could be told, and write a run that has the others as they were.
 
@@ -89,18 +94,19 @@ def again(
     from . import commands
 
     command = "layerbench " + shlex.join(sys.argv[1:])
-    raise typer.Exit(commands.run_again(file, durations.parse(budget), out, command, hang_limit))
+    raise typer.Exit(commands.run_again(file, durations.parse(budget), out, command, hang_limit, open_page))
 
 
 @app.command()
 def report(
     files: options.Files = None,
     out: options.Out = Path(),
+    open_page: options.Open = False,
 ) -> None:
     """Write the HTML page of stored runs."""
     from . import commands
 
-    commands.write_reports(files or [], out)
+    commands.write_reports(files or [], out, open_page)
 
 
 @app.command()
@@ -153,7 +159,7 @@ def check(
     step: options.Steps = None,
     optimizer: options.Optimizers = None,
     sizes: options.Sizes = None,
-    threads: Annotated[int, typer.Option(metavar="N", help="CPU threads of torch; 0: torch's own choice.")] = 1,
+    threads: options.CheckThreads = 1,
     budget: Annotated[str, typer.Option(metavar="TIME", help="When to stop looking: 90s, 5m.  A flag is still confirmed.")] = CHECK_BUDGET,
     threshold: Annotated[str, typer.Option(metavar="PERCENT", help="A slow-down of so much must not be missed.")] = "5%",
     tolerance: options.Tolerance = "",
@@ -175,8 +181,8 @@ def check(
     from .check.command import Order
 
     chosen = _selection(expression, device, dtype, step, optimizer, sizes, everything=True)
-    slow = _share("--threshold", threshold)
-    if tolerance and not _share("--tolerance", tolerance) < slow:
+    slow = options.share("--threshold", threshold)
+    if tolerance and not options.share("--tolerance", tolerance) < slow:
         raise Mistake(f"--tolerance {tolerance}: it must be below the threshold, which is {threshold}")
     order = Order(
         against=against,
@@ -185,7 +191,7 @@ def check(
         threads=threads,
         budget_seconds=durations.parse(budget),
         threshold=slow,
-        tolerance=_share("--tolerance", tolerance) if tolerance else min(slow / 2, max(LEAST_TOLERANCE, slow / 10)),
+        tolerance=options.share("--tolerance", tolerance) if tolerance else min(slow / 2, max(LEAST_TOLERANCE, slow / 10)),
         strict=strict,
         everything=everything,
         isolate=isolate,
@@ -197,22 +203,11 @@ def check(
     raise typer.Exit(commands.check_suite(order, as_json, out))
 
 
-def _share(option: str, text: str) -> float:
-    """`5%` or `5` -> 0.05.  Raises Mistake."""
-    try:
-        share = float(text.strip().removesuffix("%")) / 100
-    except ValueError:
-        share = 0.0
-    if not 0.001 <= share <= 100:
-        raise Mistake(f"{option} {text}: give a percentage from 0.1% to 10000%, as {option} 5%")
-    return share
-
-
 def _nothing_else(context: typer.Context) -> None:
     """Raises Mistake where an option stands beside --resume that would be taken from the journal."""
     for parameter in context.command.params:
         source = context.get_parameter_source(parameter.name or "")
-        if source is not None and source.name == "COMMANDLINE" and parameter.name not in ("resume", "journal", "out"):
+        if source is not None and source.name == "COMMANDLINE" and parameter.name not in ("resume", "journal", "out", "open_page"):
             raise Mistake(f"--resume takes everything from the journal: leave {parameter.opts[0]} away, or --resume to begin anew")
 
 
@@ -226,19 +221,7 @@ def _selection(
     everything: bool,
 ) -> Selection:
     devices, dtypes, steps, optimizers = (tuple(each or ()) for each in (device, dtype, step, optimizer))
-    return Selection(expression, devices, dtypes, steps, _sizes(sizes or []), everything, optimizers)
-
-
-def _sizes(words: list[str]) -> dict[str, tuple[int, ...]]:
-    """`batch=1,8,64` -> {"batch": (1, 8, 64)}.  Raises Mistake."""
-    sizes: dict[str, tuple[int, ...]] = {}
-    for word in words:
-        dimension, _, values = word.partition("=")
-        try:
-            sizes[dimension.strip()] = sizes.get(dimension.strip(), ()) + tuple(int(value) for value in values.split(","))
-        except ValueError:
-            raise Mistake(f"--set {word}: write a dimension and its values, as --set batch=1,8,64") from None
-    return sizes
+    return Selection(expression, devices, dtypes, steps, options.size_values(sizes or []), everything, optimizers)
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 import os
 import sys
 import traceback
+import webbrowser
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ import msgspec
 from msgspec import structs
 from rich.console import Console
 
-from . import compare, explain, frame, job, journal, plan, store, summary, terminal
+from . import compare, explain, frame, identity, job, journal, plan, sidebyside, store, summary, terminal, typed
 from .budget import LONGEST
 from .check import annotations, screen
 from .check import command as check_command
@@ -47,6 +48,7 @@ def run_suite(
     command: str,
     interleaved: bool = True,
     hang_seconds: float = HANG_SECONDS,
+    open_page: bool = False,
 ) -> int:
     """Measure a suite and write its run file and page.  Returns the exit code."""
     started, order = datetime.now(UTC), Order(_from_anywhere(suite), selection, threads, seconds, hang_seconds)
@@ -59,14 +61,15 @@ def run_suite(
             _print_plan(tasks)
             return 0
         begun = started.isoformat(timespec="seconds")
-        name = _free_name(out, started)
+        name = store.claim(out, started)
         header = Run(SCHEMA, name, begun, 0.0, command, suite, interleaved, described.environment, described.layers, ())
+        header = structs.replace(header, code=identity.codes(suite, described.layers))
         work = job.begin(Begun(header, order, ()), tasks, out / "results")
         whole = _carry_out(work, described, worker, prover)
-    return _show(whole, out)
+    return _show(whole, out, open_page)
 
 
-def resume_run(path: Path | None, out: Path) -> int:
+def resume_run(path: Path | None, out: Path, open_page: bool = False) -> int:
     """Measure what a run that was cut short has not measured yet, and write its run file and page.  Returns the exit code."""
     path = path or journal.newest(out / "results")
     order = journal.read(path)[0].order
@@ -75,31 +78,35 @@ def resume_run(path: Path | None, out: Path) -> int:
         tasks = journal.read(path)[0].again or plan.plan(described.layers, described.environment.devices, order.selection)
         work = job.take_up(path, described, tasks)
         whole = _carry_out(work, described, worker, prover)
-    return _show(whole, path.parent.parent)
+    return _show(whole, path.parent.parent, open_page)
 
 
-def run_again(file: Path, seconds: float, out: Path, command: str, hang_seconds: float = HANG_SECONDS) -> int:
+def run_again(
+    file: Path, seconds: float, out: Path, command: str, hang_seconds: float = HANG_SECONDS, open_page: bool = False
+) -> int:
     """Measure the points of a run at which nothing could be told, and write a run of these and the others.  Returns the exit code."""
     started, old = datetime.now(UTC), store.read(file)
     untold = set().union(*summary.disturbed(frame.tidy(old)))
     if not untold:
-        raise Mistake(f"{file}: something could be told at every point, so there is nothing to measure again")
+        print(f"{file}: no point was too noisy or disturbed, so there is nothing to measure again")
+        return 0
     threads = old.environment.threads
     with workers(old.suite, threads, hang_seconds) as (worker, prover):
         described = worker.describe()
         run = structs.replace(
             old,
-            name=_free_name(out, started),
+            name=store.claim(out, started),
             started=started.isoformat(timespec="seconds"),
             command=command,
             environment=described.environment,
             layers=described.layers,
+            code=identity.codes(old.suite, described.layers),
             records=(),
         )
         order = Order(_from_anywhere(old.suite), Selection(), threads, seconds, hang_seconds)
         work = job.begin_again(old, untold, Begun(run, order, ()), out / "results")
         whole = _carry_out(work, described, worker, prover)
-    return _show(whole, out)
+    return _show(whole, out, open_page)
 
 
 def _carry_out(work: Job, described: Described, worker: Worker, prover: Worker) -> Run:
@@ -124,16 +131,16 @@ def exit_code(run: Run) -> int:
     return 1 if failed or invalid or not frame.measured(run) else 0
 
 
-def write_reports(files: Sequence[Path], out: Path) -> None:
+def write_reports(files: Sequence[Path], out: Path, open_page: bool = False) -> None:
     """A page per run file, or file of a check; the newest run of results/ where none is named."""
-    from . import report
-
     for file in files or [store.newest(out / "results")]:
         if file.name.endswith(store.CHECK_SUFFIX):
-            print(check_files.write(check_files.read(file), out)["page"])
-            continue
-        run = store.read(file)
-        print(store.guarded(partial(report.write, run, out / "reports" / run.name / "index.html"), out))
+            page = check_files.write(check_files.read(file), out)["page"]
+        else:
+            page = _page(store.read(file), out)
+        print(_clickable(page))
+        if open_page:
+            _open(page)
 
 
 def explain_point(
@@ -156,7 +163,7 @@ def explain_point(
     stored = store.read(file)
     names = explain.pair(stored.layers, layer, variants)
     point = explain.choose(explain.tasks(stored), layer, chosen)
-    terminal.print_explanation(_console(), explain.explain(stored, point, names))
+    sidebyside.print_explanation(_console(), explain.explain(stored, point, names))
     return code
 
 
@@ -177,6 +184,7 @@ def check_suite(order: CheckOrder, as_json: bool, out: Path) -> int:
         traceback.print_exc()
         print("layerbench: a fault of layerbench itself, please report it; there is no verdict", file=sys.stderr)
         return 4
+    found = structs.replace(found, name=store.claim(out, datetime.fromisoformat(found.started)))
     paths = check_files.write(found, out)
     check_files.add_to_summary(found)
     if os.environ.get("GITHUB_ACTIONS") == "true":
@@ -196,40 +204,47 @@ def compare_runs(old: Path, new: Path, out: Path) -> int:
 
     before, after = store.read(old), store.read(new)
     changes = compare.compare(before, after)
-    terminal.print_changes(_console(), changes, compare.differences(before, after))
+    sidebyside.print_changes(_console(), changes, compare.differences(before, after))
     page = out / "reports" / f"{after.name}-against-{before.name}" / "index.html"
     print(store.guarded(partial(report.write, after, page, changes), out))
     return 1 if compare.failures(changes) else 0
 
 
-def _show(run: Run, out: Path) -> int:
+def _show(run: Run, out: Path, open_page: bool) -> int:
     """Print a run, write its page, and return the exit code."""
-    from . import report
-
     terminal.print_run(_console(), run, frame.tidy(run))
     print(f"results: {out / 'results' / run.name}.json")
-    page = store.guarded(partial(report.write, run, out / "reports" / run.name / "index.html"), out)
-    print(f"page:    {page}")
+    page = _page(run, out)
+    print(f"page:    {_clickable(page)}")
     if untold := sum(map(len, summary.disturbed(frame.tidy(run)))):
         points = "1 point" if untold == 1 else f"{untold} points"
-        print(f"again:   {points}, on a quieter machine:  layerbench again {out / 'results' / run.name}.json")
+        print(f"again:   {points}, on a quieter machine:  {typed.command()} again {out / 'results' / run.name}.json")
+    if open_page:
+        _open(page)
     return exit_code(run)
+
+
+def _page(run: Run, out: Path) -> Path:
+    from . import report
+
+    store.guarded(partial(store.folder, out / "reports"), out)
+    return store.guarded(partial(report.write, run, out / "reports" / run.name / "index.html"), out)
+
+
+def _clickable(page: Path) -> str:
+    """An address that a terminal opens at a click; in a log the path as it is, which is shorter."""
+    return page.resolve().as_uri() if sys.stdout.isatty() else str(page)
+
+
+def _open(page: Path) -> None:
+    if not webbrowser.open(page.resolve().as_uri()):
+        print(f"layerbench: --open: no browser was found; open {page} yourself", file=sys.stderr)
 
 
 def _print_plan(tasks: Sequence[Task]) -> None:
     for task in tasks:
         print(f"{task.point.id}  [{' '.join(task.variants)}]")
-    print(f"{len(tasks)} points", file=sys.stderr)
-
-
-def _free_name(out: Path, started: datetime) -> str:
-    """The time of day, and a number where two runs began in one second."""
-    name = stem = started.strftime("%Y%m%d-%H%M%S")
-    number = 1
-    while (out / "results" / f"{name}.json").exists() or (out / "results" / f"{name}.journal").exists():
-        number += 1
-        name = f"{stem}-{number}"
-    return name
+    print(f"{len(tasks)} point{'' if len(tasks) == 1 else 's'}", file=sys.stderr)
 
 
 def _console() -> Console:

@@ -4,10 +4,12 @@ Not the regression check, which measures both sides in one process; this is for 
 """
 
 import math
+import operator
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from .check import exact
 from .declare import NOISE_FLOOR
 from .frame import tidy
 from .record import Change, Record, Run
@@ -22,8 +24,8 @@ def compare(old: Run, new: Run, threshold: float = THRESHOLD) -> list[Change]:
     """What changed, point by point in the order of the new run, then what is missing from it.
 
     speedup: the ratio new/old of the times relative to the reference of the same run; > 1 is slower now.  Its interval joins those of
-    both runs.  slower or faster: all of it beyond the threshold.  Bytes and counts are compared exactly.  missing: a point, or a
-    metric of it, that only the old run has.
+    both runs.  slower or faster: all of it beyond the threshold.  Bytes may differ by the slack of the regression check; counts are
+    compared exactly.  missing: a point, or a metric of it, that only the old run has.
     """
     before, after = (tidy(run).set_index("id") for run in (old, new))
     after.loc[after.layer.isin(_new_references(old, new)), "speedup"] = math.nan  # ratios to another reference say nothing
@@ -91,7 +93,8 @@ def _ratio(record: Record, old: pd.Series, new: pd.Series, threshold: float) -> 
 
 
 def _exact(record: Record, metric: str, old: float, new: float) -> Change:
-    verdict = "missing" if new != new else "same" if new == old else "larger" if new > old else "smaller"
+    more = exact.more if metric.endswith("_bytes") else operator.lt  # more(a, b): b is more than a
+    verdict = "missing" if new != new else "larger" if more(old, new) else "smaller" if more(new, old) else "same"
     return _change(record, metric, old, new, verdict)
 
 

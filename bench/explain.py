@@ -37,7 +37,12 @@ class Explanation:
     variants: tuple[str, str]
     unprofiled: Pair  # median seconds per step of the timed pass
     profiled: Pair  # seconds per step with the profiler on
-    rows: tuple[Row, ...]
+    rows: tuple[Row, ...]  # their seconds are the profile's shares of the unprofiled time
+
+    @property
+    def contradicted(self) -> bool:
+        """Whether the profiler made the slower variant look like the faster one."""
+        return (self.unprofiled[1] - self.unprofiled[0]) * (self.profiled[1] - self.profiled[0]) < 0
 
     @property
     def total(self) -> Row:
@@ -88,7 +93,17 @@ def explain(run: Run, point: Point, variants: tuple[str, str]) -> Explanation:
     a, b = (_measured(outcomes.get(name), name, point) for name in variants)
     unprofiled = statistics.median(a.timing.seconds), statistics.median(b.timing.seconds)
     profiled = a.profile.wall_seconds / max(1, a.profile.calls), b.profile.wall_seconds / max(1, b.profile.calls)
-    return Explanation(point, variants, unprofiled, profiled, diff(a.profile, b.profile))
+    return Explanation(point, variants, unprofiled, profiled, _shares(diff(a.profile, b.profile), unprofiled, profiled))
+
+
+def _shares(rows: Sequence[Row], unprofiled: Pair, profiled: Pair) -> tuple[Row, ...]:
+    """The rows with each variant's seconds scaled from its profiled step to its unprofiled one; the largest difference first again.
+
+    The profiler costs a time per operator, so a variant of many small ones would look slower than it is, even than one that takes longer.
+    """
+    scale = [without / with_ if with_ else 1.0 for without, with_ in zip(unprofiled, profiled, strict=True)]
+    scaled = [replace(row, seconds=(row.seconds[0] * scale[0], row.seconds[1] * scale[1])) for row in rows]
+    return (*sorted(scaled[:-1], key=lambda row: -abs(row.difference)), scaled[-1])
 
 
 def _measured(outcome: Outcome | None, name: str, point: Point) -> Measured:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from msgspec import structs
 
-from . import compare, journal, lock, store
+from . import compare, identity, journal, lock, store, typed
 from .budget import Budget
 from .declare import NOISE_FLOOR
 from .journal import Begun, Entry, Journal
@@ -62,12 +62,10 @@ def begin_again(old: Run, untold: Collection[str], begun: Begun, folder: Path) -
         records.setdefault(record.point.id, []).append(record)
     tasks = tuple(Task(found[0].point, tuple(r.variant for r in found if r.variant != NOISE_FLOOR)) for found in records.values())
     differences = compare.differences(old, begun.run)
-    if old.layers != begun.run.layers:
-        differences.append("layers: other variants, sizes or files")
-    if (was := old.environment.commit) != (now := begun.run.environment.commit):
-        differences.append(f"commit: {was[:8] or 'none'} before, {now[:8] or 'none'} now")
+    layers = dict.fromkeys(task.point.layer for task in tasks)
+    differences += filter(None, [identity.difference(old, begun.run, tuple(layers))])
     if differences:
-        raise Mistake(f"{old.name} was measured under other conditions: {differences[0]}; type  layerbench run  to begin anew")
+        raise Mistake(f"{old.name} was measured under other conditions: {differences[0]}; type  {typed.command()} run  to begin anew")
     kept = tuple(Entry(0.0, tuple(found)) for id_, found in records.items() if id_ not in untold)
     note = f"{len(kept)} of its {len(tasks)} points are those of run {old.name}; at the others nothing could be told there"
     work = begin(structs.replace(begun, run=structs.replace(begun.run, notes=(note,)), again=tasks), tasks, folder)
@@ -87,11 +85,16 @@ def _check(path: Path, begun: Begun, described: Described, tasks: Sequence[Task]
         what = odd[0] if odd else "their order is another"
         raise Mistake(
             f"{path}: the points of {begun.order.suite} are no longer those that the run was begun with: {what}; "
-            "undo that change, or type  layerbench run  to begin anew"
+            f"undo that change, or type  {typed.command()} run  to begin anew"
         )
     seen = structs.replace(begun.run, environment=described.environment, layers=described.layers)
-    if differences := compare.differences(begun.run, seen):
-        raise Mistake(f"{path}: its run was begun under other conditions: {differences[0]}; type  layerbench run  to begin anew")
+    differences = compare.differences(begun.run, seen)
+    if begun.run.code:
+        now_is = identity.codes(begun.order.suite, described.layers)
+        layers = tuple(dict.fromkeys(task.point.layer for task in tasks))
+        differences += filter(None, [identity.changed(begun.run.code, now_is, layers)])
+    if differences:
+        raise Mistake(f"{path}: its run was begun under other conditions: {differences[0]}; type  {typed.command()} run  to begin anew")
 
 
 def carry_out(job: Job, described: Described, worker: Answerer, prover: Answerer, watch: Watch) -> Run:
@@ -146,7 +149,7 @@ def finish(run: Run, path: Path, journal: Journal, keep: bool) -> Run:
 
 
 def _how_to_go_on(path: Path) -> str:
-    return f"to go on type  layerbench run --resume {path}"
+    return f"to go on type  {typed.command()} run --resume {path}"
 
 
 def _stages(entries: Sequence[Entry]) -> dict[str, float]:

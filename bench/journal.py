@@ -11,10 +11,11 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from . import typed
 from .mistake import Mistake
 from .plan import Selection, Task
 from .record import SCHEMA, Record, Run
-from .store import guarded
+from .store import folder, guarded
 
 
 class Order(Struct, frozen=True):
@@ -69,7 +70,7 @@ class Journal:
 
     @staticmethod
     def _open(path: Path) -> FileIO:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        folder(path.parent)
         return path.open("ab", buffering=0)
 
     def _hold(self) -> None:
@@ -108,14 +109,14 @@ def read(path: Path) -> tuple[Begun, list[Entry], int]:
     whole = text[: text.rfind(b"\n") + 1]
     first, *rest = whole.splitlines() or [b""]
     if not first:
-        raise Mistake(f"{path}: it ends before its first line does, so nothing was finished; type  layerbench run  to begin anew")
+        raise Mistake(f"{path}: it ends before its first line does, so nothing was finished; type  {typed.command()} run  to begin anew")
     try:
         begun = msgspec.json.decode(first, type=Begun)
         entries = [msgspec.json.decode(line, type=Entry) for line in rest]
     except msgspec.DecodeError as error:
-        raise Mistake(f"{path}: not a journal of this layerbench: {error}; type  layerbench run  to begin anew") from error
+        raise Mistake(f"{path}: not a journal of this layerbench: {error}; type  {typed.command()} run  to begin anew") from error
     if begun.run.schema > SCHEMA:
-        raise Mistake(f"{path}: its schema is {begun.run.schema}, this layerbench writes {SCHEMA}; type  pip install --upgrade layerbench")
+        raise Mistake(f"{path}: its schema is {begun.run.schema}, this layerbench writes {SCHEMA}; {typed.NEWER}")
     return begun, entries, len(whole)
 
 
@@ -123,5 +124,5 @@ def newest(folder: Path) -> Path:
     """The journal written last in a folder.  Raises Mistake where there is none."""
     files = sorted(folder.glob("*.journal"), key=lambda path: path.stat().st_mtime)
     if not files:
-        raise Mistake(f"--resume: no journal in {folder}/, so no run was left unfinished there; type  layerbench run  to begin one")
+        raise Mistake(f"--resume: no journal in {folder}/, so no run was left unfinished there; type  {typed.command()} run  to begin one")
     return files[-1]

@@ -17,6 +17,8 @@ from .clock import Call, Clock
 from .record import Timing
 
 BLOCK_SECONDS = 0.002  # host noise moves more slowly than this, so blocks of one round see the same machine
+WARM_CALLS, WARM_SHARE = 64, 8  # untimed calls before a block: an eighth of its own, not over 64.  So many Python 3.11 makes before it has
+# adapted to another class, and the class that is there twice, as the reference is with its copy, would find itself adapted to more often
 PICOSECONDS = 12  # digits behind the point: beyond them a clock of nanoseconds says nothing, and files grow
 MINIMUM_ROUNDS = 6  # fewer give no interval worth printing
 FIRST_LOOK = 12  # rounds; then half as many again each time
@@ -55,7 +57,8 @@ def measure(
         while not stopped:
             for name in rng.sample(list(calls), len(calls)):
                 enter(name)
-                calls[name].once()
+                for _ in range(max(1, min(WARM_CALLS, blocks[name] // WARM_SHARE))):
+                    calls[name].once()
                 seconds[name].append(round(clock.time(calls[name], blocks[name]) / blocks[name], PICOSECONDS))
                 order[name].append(taken)
                 taken += 1

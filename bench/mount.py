@@ -133,10 +133,20 @@ def _layers(module: ModuleType, file: Path) -> Iterator[Layer]:
     for name, value in list(vars(module).items()):
         if isinstance(value, Layer):
             yield value
+        elif hidden := [each for each in _held(value) if isinstance(each, Layer) and not any(each is other for other in vars(module).values())]:
+            raise Mistake(
+                f"{_shown(file)}: layer {hidden[0].name!r} is inside {name}, where nothing looks for it; give it a name of its own at module "
+                f'level, as  {hidden[0].name} = Layer("{hidden[0].name}", ...)'
+            )
         elif type(value).__name__ == "Layer" and type(value).__module__.endswith("bench.declare"):
             raise Mistake(
                 f"{_shown(file)}: {name} was made by another copy of layerbench; import it as  from layerbench.bench import Layer"
             )
+
+
+def _held(value: object) -> list[object]:
+    """What a list, tuple, set or dict has in it."""
+    return list(value.values()) if isinstance(value, dict) else list(value) if isinstance(value, list | tuple | set | frozenset) else []
 
 
 def _facts(layer: Layer, file: Path) -> LayerFacts:

@@ -1,5 +1,6 @@
-"""The options of the commands, with what their help says.  What several of them mean together is cli's."""
+"""The options of the commands: what their help says, and how a word of one is read.  What several of them mean together is cli's."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -36,12 +37,29 @@ Optimizers = Annotated[
 Sizes = Annotated[
     list[str] | None, typer.Option("--set", metavar="DIM=N,N", help="Other values for a dimension of the sweep: batch=1,8,64.")
 ]
-Threads = Annotated[int, typer.Option(metavar="N", help="CPU threads of torch.  Default: torch's own choice.")]
+MOST_THREADS = 64  # or four for a core, on a larger machine
+
+
+def _threads(number: int) -> int:
+    """Raises Mistake for more than a machine can start: each takes memory of its own, and more than the cores only wait for each other."""
+    cores = os.cpu_count() or 1
+    if number < 0:
+        raise Mistake(f"--threads {number}: give 1 or more")
+    if number > max(MOST_THREADS, 4 * cores):
+        raise Mistake(f"--threads {number}: this machine has {cores} cores; give a number from 1 to {cores}, or 0 for torch's own choice")
+    return number
+
+
+Threads = Annotated[int, typer.Option(metavar="N", help="CPU threads of torch.  Default: torch's own choice.", callback=_threads)]
+CheckThreads = Annotated[int, typer.Option(metavar="N", help="CPU threads of torch; 0: torch's own choice.", callback=_threads)]
 Budget = Annotated[str, typer.Option(metavar="TIME", help="About how long the whole run may take: 90s, 5m, 1h.")]
 HangLimit = Annotated[
     float,
     typer.Option(
-        metavar="SECONDS", help="A variant that shows no sign of life for so long has failed.", show_default=True, callback=_above_zero
+        metavar="SECONDS",
+        help="A variant that shows no sign of life for so long has failed.  To import a suite, or start the compiler, may take a minute.",
+        show_default=True,
+        callback=_above_zero,
     ),
 ]
 Tolerance = Annotated[
@@ -61,4 +79,28 @@ Files = Annotated[list[Path] | None, typer.Argument(metavar="[RUN.json]...", hel
 RunFile = Annotated[
     Path | None, typer.Option("--run", metavar="RUN.json", help="Take it from this run file.  Default: measure the point now.")
 ]
+Open = Annotated[bool, typer.Option("--open", help="Open the page in a browser.")]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Where results/ and reports/ are made.")]
+
+
+def share(option: str, text: str) -> float:
+    """`5%` or `5` -> 0.05.  Raises Mistake."""
+    try:
+        share = float(text.strip().removesuffix("%")) / 100
+    except ValueError:
+        share = 0.0
+    if not 0.001 <= share <= 100:
+        raise Mistake(f"{option} {text}: give a percentage from 0.1% to 10000%, as {option} 5%")
+    return share
+
+
+def size_values(words: list[str]) -> dict[str, tuple[int, ...]]:
+    """`batch=1,8,64` -> {"batch": (1, 8, 64)}.  Raises Mistake."""
+    sizes: dict[str, tuple[int, ...]] = {}
+    for word in words:
+        dimension, _, values = word.partition("=")
+        try:
+            sizes[dimension.strip()] = sizes.get(dimension.strip(), ()) + tuple(int(value) for value in values.split(","))
+        except ValueError:
+            raise Mistake(f"--set {word}: write a dimension and its values, as --set batch=1,8,64") from None
+    return sizes

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from . import typed
 from .mistake import Mistake
 from .record import Device, LayerFacts, Point
 from .steps import OPTIMIZERS, STEPS, written
@@ -86,7 +87,7 @@ def select(tasks: Sequence[Task], expression: str, with_reference: bool = True) 
         if hit:
             selected.append(Task(task.point, tuple(v for v in task.variants if v in hit or (with_reference and v == task.variants[0]))))
     if not selected:
-        raise Mistake(f"-k {expression!r} matches no point; `layerbench run --dry-run` lists them")
+        raise Mistake(f"-k {expression!r} matches no point; `{typed.command()} run --dry-run` lists them")
     return selected
 
 
@@ -97,7 +98,7 @@ def _devices(present: Sequence[Device], wanted: Sequence[str]) -> list[Device]:
     for word in wanted or tuple(kinds):
         if word == "gpu" and not accelerators:
             raise Mistake(
-                "--device gpu: torch finds no GPU on this machine, only cpu; type  layerbench run --device cpu  (or nox -s bench-cpu)"
+                f"--device gpu: torch finds no GPU on this machine, only cpu; type  {typed.command()} run --device cpu  (or nox -s bench-cpu)"
             )
         kind = accelerators[0] if word == "gpu" else word
         if kind not in kinds:

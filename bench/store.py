@@ -3,17 +3,20 @@
 The raw samples stand once, in benchmarks[i].stats.data, as seconds per call; a record refers to its benchmark by number.
 """
 
+import contextlib
+import itertools
 import json
 import math
 import os
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 from pytest_benchmark.stats import Stats
 
-from . import frame
+from . import frame, typed
 from .mistake import Mistake
 from .record import SCHEMA, Measured, Record, Run
 
@@ -29,9 +32,37 @@ def write(run: Run, path: Path) -> None:
     guarded(lambda: replace(json.dumps(_document(run), allow_nan=False), path), path.parent)
 
 
+def folder(path: Path) -> Path:
+    """The folder, made where it is not there; git is told to leave one that we make alone.  In somebody's repository it is output."""
+    if not path.exists():
+        path.mkdir(parents=True, exist_ok=True)
+        (path / ".gitignore").write_text("*\n", encoding="utf-8")
+    return path
+
+
+def claim(out: Path, started: datetime) -> str:
+    """A name for what is about to be written below results/ and reports/: the time of day, and a number where two begin in one second.
+
+    It is taken by making reports/NAME/, which only one of them can.  Raises Mistake where nothing can be written.
+    """
+    return guarded(lambda: _claim(out, started.strftime("%Y%m%d-%H%M%S")), out)
+
+
+def _claim(out: Path, stem: str) -> str:
+    results, reports = folder(out / "results"), folder(out / "reports")
+    for number in itertools.count(1):
+        name = stem if number == 1 else f"{stem}-{number}"
+        if any((results / f"{name}{suffix}").exists() for suffix in (".json", ".journal", CHECK_SUFFIX)):
+            continue
+        with contextlib.suppress(FileExistsError):
+            (reports / name).mkdir()
+            return name
+    raise AssertionError("numbers do not end")
+
+
 def replace(text: str, path: Path) -> None:
     """Write a whole file in the place of what was there, in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    folder(path.parent)
     partial = path.with_name(path.name + ".partial")
     with partial.open("w", encoding="utf-8") as file:
         file.write(text)
@@ -63,15 +94,28 @@ def read(path: Path) -> Run:
     ours = document[KEY]
     schema = ours.get("schema")
     if not isinstance(schema, int) or schema > SCHEMA:
-        raise Mistake(f"{path}: its schema is {schema}, this layerbench reads up to {SCHEMA}; type  pip install --upgrade layerbench")
+        raise Mistake(f"{path}: its schema is {schema}, this layerbench reads up to {SCHEMA}; {typed.NEWER}")
     try:
         for record in ours["records"]:
             timing = record["outcome"].get("timing")
             if timing is not None:
                 timing["seconds"] = _benchmark_at(document, timing.pop("benchmark"))["stats"]["data"]
-        return msgspec.convert(ours, Run)
-    except (msgspec.ValidationError, KeyError, IndexError, TypeError, AttributeError) as error:
+        run = msgspec.convert(ours, Run)
+        _check_samples(run)
+        return run
+    except (msgspec.ValidationError, KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
         raise Mistake(f"{path}: damaged: {type(error).__name__}: {error}; take it from a backup, or run again") from error
+
+
+def _check_samples(run: Run) -> None:
+    """Raises ValueError where a measurement has no samples, or one that is no time."""
+    for record in run.records:
+        if isinstance(record.outcome, Measured):
+            timing = record.outcome.timing
+            if not timing.seconds or timing.calls_per_sample < 1:
+                raise ValueError(f"{record.id} has no samples")
+            if not all(0 < seconds < math.inf for seconds in timing.seconds):
+                raise ValueError(f"{record.id} has a sample that is not a time above 0")
 
 
 def _benchmark_at(document: dict[str, Any], number: int) -> Any:
@@ -85,7 +129,7 @@ def newest(folder: Path) -> Path:
     runs = (path for path in folder.glob("*.json") if not path.name.endswith(CHECK_SUFFIX))
     files = sorted(runs, key=lambda path: path.stat().st_mtime)
     if not files:
-        raise Mistake(f"no run file in {folder}/; type  layerbench run  first, or give the path of a run file")
+        raise Mistake(f"no run file in {folder}/; type  {typed.command()} run  first, or give the path of a run file")
     return files[-1]
 
 

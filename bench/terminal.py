@@ -7,23 +7,16 @@ import pandas as pd
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
-from . import explain, summary
-from .explain import Explanation
-from .record import Change, Failed, LayerFacts, Run, Skipped
-from .summary import Cell
+from . import fitting, summary, typed
+from .declare import NOISE_FLOOR
+from .record import Checked, Failed, LayerFacts, Measured, Run, Skipped
+from .summary import Cell, Row
 
 ARROWS = {"faster": "▲", "slower": "▼", "mixed": "↕", "same": "=", "unclear": "?"}
 STYLES = {"faster": "bold cyan", "slower": "yellow", "same": "dim", "unclear": "dim", "failed": "bold red", "invalid": "bold red"}
-
-
-OPERATORS = 20  # rows of `layerbench explain`; the others are one row
-OPERATORS_LEGEND = (
-    "Self time, without the operators called inside, profiler on; bytes are those allocated. A dash: none. "
-    "It tells where the time goes; which variant is faster, the unprofiled times tell."
-)
 
 
 class Watch:
@@ -52,15 +45,16 @@ def watching(console: Console, points: int) -> Iterator[Watch]:
     if not console.is_terminal:
         yield Watch(None, points)
         return
+    whole = Column(no_wrap=True)
     columns = (
-        MofNCompleteColumn(),
-        BarColumn(20),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}"),
+        MofNCompleteColumn(table_column=whole),
+        BarColumn(20, table_column=whole),
+        TimeElapsedColumn(table_column=whole),
+        TextColumn("left", table_column=whole),
+        TimeRemainingColumn(table_column=whole),
+        TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),  # gets what the others leave
     )
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=console, transient=True, expand=True) as progress:
         yield Watch(progress, points)
 
 
@@ -79,7 +73,8 @@ def print_run(console: Console, run: Run, table: pd.DataFrame) -> None:
     console.print(Text(summary.verdict(run, table), style="bold"))
     for note in run.notes:
         console.print(Text(f"note: {note}"))
-    console.print(_matrix(run, table))
+    for block in _matrix(console, run, table):
+        console.print(block)
     mixed = summary.mixed(run, table)
     console.print(Text(_legend(table, bool(mixed)), style="dim"))
     for line in [*mixed, *invalid(table), *reasons(run)]:
@@ -100,62 +95,13 @@ def reasons(run: Run) -> list[str]:
     grouped: dict[tuple[str, str, str, str], int] = {}
     for record in run.records:
         outcome = record.outcome
-        if isinstance(outcome, Failed | Skipped):
+        unasked = record.variant == NOISE_FLOOR and isinstance(outcome, Skipped)
+        if isinstance(outcome, Failed | Skipped) and not unasked:
             word = "FAILED" if isinstance(outcome, Failed) else "skipped"
             key = (word, f"{record.point.layer} {record.variant}", outcome.stage, outcome.reason)
             grouped[key] = grouped.get(key, 0) + 1
     lines = sorted(grouped.items(), key=lambda item: item[0][0] != "FAILED")
     return [f"{word} {name}, {count} point{'s' if count > 1 else ''}, at {stage}: {why}" for (word, name, stage, why), count in lines]
-
-
-def print_changes(console: Console, changes: Sequence[Change], differences: Sequence[str]) -> None:
-    """What moved, the rest as a count."""
-    moved = [change for change in changes if change.verdict not in ("same", "unclear")]
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name, justify in (("point", "left"), ("variant", "left"), ("what", "left"), ("old", "right"), ("new", "right"), ("ratio", "right")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]  # rich types it as a literal
-    table.add_column("verdict")
-    for change in moved:
-        span = f" ({change.low:.3f}-{change.high:.3f})" if change.low < change.high else ""  # bytes and counts are exact
-        shown = "" if change.ratio != change.ratio else f"{change.ratio:.3f}{span}"
-        form = ".4g" if change.metric == "speedup" else ".0f"
-        numbers = ["" if value != value else f"{value:{form}}" for value in (change.old, change.new)]
-        table.add_row(*map(Text, (change.point.id, change.variant, change.metric, *numbers, shown, change.verdict)))
-    for difference in differences:
-        console.print(Text(f"environment differs: {difference}"))
-    if moved:
-        console.print(table)
-    unclear = sum(change.verdict == "unclear" for change in changes)
-    console.print(Text(f"{len(moved)} changed, {len(changes) - len(moved) - unclear} the same, {unclear} unclear."))
-
-
-def print_explanation(console: Console, found: Explanation) -> None:
-    """`layerbench explain`: two variants of a point, operator by operator, the largest difference first."""
-    a, b = found.variants
-    table = Table(box=None, pad_edge=False, header_style="bold", caption_justify="left")
-    table.add_column("operator, per step", overflow="ellipsis", no_wrap=True, max_width=60)
-    for name in (f"calls {a}", b, f"µs {a}", b, f"{b} - {a}", f"bytes {a}", b):
-        table.add_column(name, justify="right", no_wrap=True)
-    *operators, outside = found.rows
-    shown, rest = operators[:OPERATORS], operators[OPERATORS:]
-    merged = [explain.add(f"{len(rest)} more operators", rest)] if rest else []
-    for row in [*shown, *merged, outside, found.total]:
-        calls = [f"{value:.4g}" if value else "-" for value in row.calls]
-        spent = [f"{1e6 * value:,.2f}" if value else "-" for value in row.seconds]
-        nbytes = [f"{value:,.0f}" if value else "-" for value in row.allocated_bytes]
-        style = "bold" if row.operator == "total" else ""
-        table.add_row(*(Text(cell, style=style) for cell in (row.operator, *calls, *spent, f"{1e6 * row.difference:+,.2f}", *nbytes)))
-    console.print(Text(f"{found.point.id}: {a} and {b}", style="bold"))
-    console.print(table)
-    console.print(Text(OPERATORS_LEGEND, style="dim"))
-    for name, without, with_ in zip(found.variants, found.unprofiled, found.profiled, strict=True):
-        times = f"{1e6 * without:,.2f} µs per step unprofiled, {1e6 * with_:,.2f} with the profiler on"
-        console.print(Text(f"{name}: {times}: it cost {_cost(without, with_)}"))
-
-
-def _cost(without: float, with_: float) -> str:
-    """What the profiler added; its pass is short, so on a busy machine it may seem to have added nothing."""
-    return f"{1e6 * (with_ - without):,.2f} µs" if with_ > without else "nothing that can be seen"
 
 
 def print_layers(console: Console, layers: Sequence[LayerFacts]) -> None:
@@ -170,20 +116,32 @@ def print_layers(console: Console, layers: Sequence[LayerFacts]) -> None:
         table.add_row(*map(Text, (marked, ", ".join(names), sweep, f"{layer.file}:{layer.line}")))
     console.print(table)
     if any(layer.on_request for layer in layers):
-        console.print("* on request: measured by  layerbench run --all,  or by -k with its name")
+        console.print(f"* on request: measured by  {typed.command()} run --all,  or by -k with its name")
 
 
-def _matrix(run: Run, table: pd.DataFrame) -> Table:
+def _matrix(console: Console, run: Run, table: pd.DataFrame) -> list[Table]:
+    """The win matrix, in as many tables as it takes so that no number is cut.  What is cut is the layer's name."""
+    rows, names = summary.matrix(run, table), summary.variants(run)
+    blocks = []
+    while names:
+        count = next((n for n in range(len(names), 1, -1) if fitting.excess(console, _block(rows, names[:n])) <= 0), 1)
+        shown = [row for row in rows if not blocks or any(row.cells[name].state != "absent" for name in names[:count])]
+        longest = max(len(row.layer) for row in shown)
+        blocks.append(_block(shown, names[:count], longest - max(0, fitting.excess(console, _block(shown, names[:count])))))
+        names = names[count:]
+    return blocks
+
+
+def _block(rows: Sequence[Row], names: Sequence[str], longest: int = 1000) -> Table:
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("layer", "step", "device"):
         shown.add_column(name, no_wrap=True)
-    names = summary.variants(run)
-    for name in names:
+    for name in ("noise", *names):
         shown.add_column(name, justify="right", no_wrap=True)
-    shown.add_column("noise floor", justify="right")
-    for row in summary.matrix(run, table):
+    for row in rows:
         floor = "" if row.noise_floor is None else f"{row.noise_floor:.1%}"
-        shown.add_row(Text(row.layer), Text(row.step), Text(row.device), *(_cell(row.cells[name]) for name in names), Text(floor))
+        ids = (fitting.shortened(row.layer, longest), row.step, row.device, floor)
+        shown.add_row(*map(Text, ids), *(_cell(row.cells[name]) for name in names))
     return shown
 
 
@@ -196,8 +154,8 @@ def _cell(cell: Cell) -> Text:
 
 
 def _ratio(value: float) -> str:
-    """Two decimals, or two digits where that would be nothing."""
-    return f"{value:.2f}" if value >= 0.0995 else f"{value:.2g}"
+    """Two decimals; two digits below a tenth, and a fraction as 1/290 below a hundredth."""
+    return f"{value:.2f}" if value >= 0.0995 else f"{value:.2g}" if value >= 0.01 else f"1/{1 / value:.0f}"
 
 
 def _legend(table: pd.DataFrame, mixed: bool) -> str:

@@ -14,7 +14,7 @@ class Clock:
         return self.seconds
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("90s", 90.0), ("5m", 300.0), ("1h", 3600.0), ("0.5m", 30.0), ("12", 12.0), ("1.5", 1.5)])
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90.0), ("5m", 300.0), ("1h", 3600.0), ("0.5m", 30.0), ("1.5s", 1.5)])
 def test_durations(text: str, seconds: float) -> None:
     assert parse(text) == seconds
 
@@ -24,6 +24,13 @@ def test_what_is_not_a_duration(text: str) -> None:
     with pytest.raises(Mistake) as caught:
         parse(text)
     assert str(caught.value) == f"--budget {text}: not a duration; write for example 90s, 5m or 1h"
+
+
+@pytest.mark.parametrize("text", ["5", "12.5", "300"])
+def test_a_number_without_a_unit_is_asked_for_it(text: str) -> None:
+    with pytest.raises(Mistake) as caught:
+        parse(text)
+    assert str(caught.value) == f"--budget {text}: seconds, minutes or hours?  Write {text}s, {text}m or {text}h"
 
 
 def spend(budget: Budget, now: Clock, timed: float, beside: float) -> None:

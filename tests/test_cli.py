@@ -1,13 +1,15 @@
 """Bad input, as a user gives it: one sentence that says what to type, exit code 2, no traceback, and nothing lost."""
 
+import os
 import subprocess
 import sys
+import webbrowser
 from pathlib import Path
 
 import inprocess
 import pytest
 
-from layerbench.bench import mount, remote, store
+from layerbench.bench import mount, remote, store, typed
 
 SUITE = """
 from torch import nn
@@ -55,6 +57,11 @@ BAD = {
     "size zero": (["--set", "batch=0"], "--set batch=...: sizes are whole numbers from 1 up, as batch=1,8,64"),
     "budget": (["--budget", "soon"], "--budget soon: not a duration; write for example 90s, 5m or 1h"),
     "threads": (["--threads", "-1"], "--threads -1: give 1 or more"),
+    "more threads than a machine can start": (
+        ["--threads", "100000"],
+        f"--threads 100000: this machine has {os.cpu_count()} cores; give a number from 1 to {os.cpu_count()}, or 0 for torch's own choice",
+    ),
+    "a budget without a unit": (["--budget", "5"], "--budget 5: seconds, minutes or hours?  Write 5s, 5m or 5h"),
     "hang limit": (["--hang-limit", "0"], "--hang-limit 0: give seconds above 0, as --hang-limit 300"),
     "a journal alone": (["x.journal"], "x.journal: a journal is given with --resume; type  layerbench run --resume x.journal"),
 }
@@ -93,7 +100,7 @@ def test_an_input_dimension_that_is_not_in_the_sweep(
 ) -> None:
     (folder / "mine.py").write_text(SUITE.replace('randn("batch", "width")', 'randn("batch", "widht")'))
     assert inprocess.layerbench(monkeypatch, "run", "--suite", "mine.py") == 2
-    assert capsys.readouterr().err == "layerbench: mine.py: input dimension 'widht' is not in sweep; it has batch, width\n"
+    assert capsys.readouterr().err == "layerbench: mine.py: layer 'linear': input dimension 'widht' is not in sweep; it has batch, width\n"
 
 
 def test_state_dicts_that_differ_are_told_and_the_others_are_measured(
@@ -201,3 +208,35 @@ def test_the_defaults_are_those_of_the_modules() -> None:
 
     assert cli.DEFAULT_SUITE == mount.DEFAULT
     assert cli.DEFAULT_HANG_SECONDS == remote.HANG_SECONDS
+
+
+def test_open_shows_the_page_in_a_browser_and_says_so_where_there_is_none(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(webbrowser, "open", lambda address: bool(opened.append(address)))
+    words = ("--suite", "mine.py", "--step", "forward", "-k", "again", "--open")
+    assert inprocess.layerbench(monkeypatch, "run", *words) == 0
+    (page,) = (folder / "reports").glob("*/index.html")
+    assert opened == [page.as_uri()]
+    assert "no browser was found; open reports/" in capsys.readouterr().err
+    assert inprocess.layerbench(monkeypatch, "report", "--open") == 0
+    assert len(opened) == 2
+
+
+def test_what_is_to_be_typed_next_can_be_typed_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / ".nox" / "python3" / "bin" / "layerbench"
+    program.parent.mkdir(parents=True)
+    program.touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", [str(program)])
+    assert typed.command() == "layerbench"  # the tests' own environment is on the path
+    monkeypatch.setenv("PATH", "")
+    assert typed.command() == ".nox/python3/bin/layerbench"
+    monkeypatch.setattr("sys.argv", ["-c"])
+    assert typed.command() == f"{sys.executable} -m layerbench.bench"
+
+
+def test_no_sentence_names_a_package_that_is_not_published() -> None:
+    for file in Path(typed.__file__).parent.rglob("*.py"):
+        assert "install --upgrade layerbench" not in file.read_text(encoding="utf-8"), file

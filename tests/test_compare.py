@@ -199,3 +199,16 @@ def test_what_other_work_disturbed_is_unclear() -> None:
     busy = run(at(stock=took(2.0, others=1.4), triton=took(4.0, others=1.4), noise_floor=took(2.0, others=1.4)))
     for old, new in ((calm, busy), (busy, calm)):
         assert [change.verdict for change in compare(old, new) if change.variant == "triton" and change.metric == "speedup"] == ["unclear"]
+
+
+def test_bytes_within_the_slack_of_the_check_are_the_same() -> None:
+    def held(saved: int) -> Run:
+        return run(at(8, **STOCK, triton=took(1.0, memory=(4096, saved, 2048, 3072))))
+
+    def verdict(before: int, after: int) -> list[str]:
+        return [each.verdict for each in compare(held(before), held(after)) if each.variant == "triton" and each.metric == "saved_bytes"]
+
+    assert verdict(524_288, 524_288 + 256) == ["same"]  # less than 0.2 %
+    assert verdict(100, 164) == ["same"]  # 64 bytes: what an allocation is rounded up to
+    assert verdict(524_288, 524_288 + 1100) == ["larger"]
+    assert verdict(524_288 + 1100, 524_288) == ["smaller"]

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 from runs import SKIPPED, at, layer, run, took
 
-from layerbench.bench import explain, store, terminal
+from layerbench.bench import explain, sidebyside, store
 from layerbench.bench.explain import OUTSIDE
 from layerbench.bench.mistake import Mistake
 from layerbench.bench.plan import Selection
@@ -64,14 +64,28 @@ def test_a_point_of_a_run() -> None:
 def test_what_is_printed() -> None:
     whole = stored()
     console = Console(file=io.StringIO(), width=150, color_system=None, legacy_windows=False)
-    terminal.print_explanation(console, explain.explain(whole, whole.records[0].point, ("stock", "compile")))
+    sidebyside.print_explanation(console, explain.explain(whole, whole.records[0].point, ("stock", "compile")))
     lines = [line.split() for line in console.file.getvalue().splitlines()]
     assert lines[0] == ["softmax-forward-cpu-float32-batch8:", "stock", "and", "compile"]
-    assert lines[2] == ["aten::addmm", "1", "1", "3.00", "2.00", "-1.00", "2,048", "2,048"]
-    assert lines[4] == ["aten::t", "1", "-", "0.50", "-", "-0.50", "-", "-"]
-    assert lines[6] == ["total", "2", "4", "5.00", "5.00", "+0.00", "2,048", "2,112"]
+    assert lines[3] == ["aten::addmm", "1", "1", "2.40", "1.80", "-0.60", "2,048", "2,048"]  # scaled to the unprofiled 4 and 4.5 us
+    assert lines[4] == ["aten::t", "1", "-", "0.40", "-", "-0.40", "-", "-"]
+    assert lines[6] == ["total", "2", "4", "4.00", "4.50", "+0.50", "2,048", "2,112"]
     assert " ".join(lines[-2]) == "stock: 4.00 µs per step unprofiled, 5.00 with the profiler on: it cost 1.00 µs"
     assert " ".join(lines[-1]) == "compile: 4.50 µs per step unprofiled, 5.00 with the profiler on: it cost 0.50 µs"
+
+
+def test_a_profile_that_contradicts_the_times_is_scaled_and_the_first_line_says_so() -> None:
+    fast, slow = profiled(3e-4, Profile(1, 9e-4, (Operator("aten::add", 40, 9e-4, 0.0, 0),), "")), profiled(5e-4, Profile(1, 7e-4, (), ""))
+    whole = run(at(8, stock=fast, compile=slow))
+    found = explain.explain(whole, whole.records[0].point, ("stock", "compile"))
+    assert found.contradicted
+    assert found.total.difference == pytest.approx(2e-4)
+    console = Console(file=io.StringIO(), width=150, color_system=None, legacy_windows=False)
+    sidebyside.print_explanation(console, found)
+    first = console.file.getvalue().splitlines()[0]
+    assert first.startswith("the profiler contradicts the times: compile is slower, and looks faster with the profiler on")
+    same = explain.explain(stored(), stored().records[0].point, ("stock", "compile"))
+    assert not same.contradicted
 
 
 def test_more_operators_than_are_shown_are_one_row_so_that_the_total_adds_up() -> None:
@@ -79,7 +93,7 @@ def test_more_operators_than_are_shown_are_one_row_so_that_the_total_adds_up() -
     none = Profile(1, 1e-3, (), "")
     whole = run(at(8, stock=profiled(1e-3, many), compile=profiled(1e-3, none)))
     console = Console(file=io.StringIO(), width=150, color_system=None, legacy_windows=False)
-    terminal.print_explanation(console, explain.explain(whole, whole.records[0].point, ("stock", "compile")))
+    sidebyside.print_explanation(console, explain.explain(whole, whole.records[0].point, ("stock", "compile")))
     lines = console.file.getvalue().splitlines()
     assert lines[2].split()[:2] == ["op30", "1"]
     assert lines[22].split() == ["10", "more", "operators", "10", "-", "55.00", "-", "-55.00", "-", "-"]

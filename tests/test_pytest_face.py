@@ -31,10 +31,9 @@ softmax = Layer("softmax", {"batch": (1, 10), "width": (64,)}, (randn("batch", "
 
 
 TESTS = """
-from pathlib import Path
 from layerbench.bench.pytest_face import points
 
-test_point = points(str(Path(__file__).with_name("my_layers.py")))
+test_point = points("my_layers.py")  # beside this file, wherever pytest was started
 """
 
 
@@ -67,5 +66,28 @@ def test_a_compiled_variant_with_running_statistics_is_verified_as_drawn(tmp_pat
 def test_a_wrong_variant_fails_its_test_and_is_not_timed(tmp_path: Path) -> None:
     done = face(tmp_path, "-k", "forward and batch10 and wrong", "--benchmark-json", "out.json")
     assert done.returncode == 1
-    assert "Mismatch: output: off by" in done.stdout
+    failures = done.stdout.partition("FAILURES")[2].partition("short test summary")[0]
+    assert "softmax-forward-cpu-float32-batch10-width64: wrong is not the same layer: output: off by" in failures
+    assert "verify.py" not in failures  # no page of our own code
+    assert len(failures.splitlines()) < 8
     assert not (tmp_path / "out.json").exists()  # pytest-benchmark writes none where nothing was timed
+
+
+def test_a_suite_is_found_beside_its_test_file_from_any_folder(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "my_layers.py").write_text(LAYERS)
+    (tmp_path / "inner" / "test_mine.py").write_text(TESTS)
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--benchmark-only", "--collect-only", "-q", "inner/test_mine.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "softmax-forward-cpu-float32-batch10-width64-manual" in done.stdout
+
+
+def test_a_weak_check_is_a_warning(tmp_path: Path) -> None:
+    weak = LAYERS.replace('{"batch": (1, 10), "width": (64,)}', '{"batch": (10,), "width": (1,)}')
+    (tmp_path / "my_layers.py").write_text(weak)  # a softmax over one number is 1, and its gradient 0
+    (tmp_path / "test_mine.py").write_text(TESTS)
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--benchmark-only", "test_mine.py", "-k", "forward and manual"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "weak check: output: a constant mean would pass" in done.stdout
+    assert "weak check: input 0 grad: zeros would pass" in done.stdout

@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -254,3 +256,38 @@ def test_a_full_disk(tmp_path: Path) -> None:
     assert refusal(lambda: store.write(run(), tmp_path / "run.json")) == (
         f"cannot write in {tmp_path}/: No space left on device; mend that, or give another folder with --out"
     )
+
+
+@pytest.mark.parametrize("samples", [[], [1e-3, -1e-3], [0.0], [float("nan")], [float("inf")]], ids=str)
+def test_a_file_with_samples_that_are_no_times_is_one_sentence(tmp_path: Path, samples: list[float]) -> None:
+    path = tmp_path / "run.json"
+    store.write(run(at(8, stock=took(2.0), noise_floor=took(2.0))), path)
+    document = json.loads(path.read_text())
+    document["benchmarks"][0]["stats"]["data"] = samples
+    path.write_text(json.dumps(document))
+    with pytest.raises(Mistake) as caught:
+        store.read(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "take it from a backup, or run again" in str(caught.value) or "run again" in str(caught.value)
+
+
+def test_two_that_begin_in_one_second_have_names_of_their_own(tmp_path: Path) -> None:
+    started = datetime(2026, 11, 27, 8, 0, 0, tzinfo=UTC)
+    with ThreadPoolExecutor(8) as pool:
+        names = list(pool.map(lambda _: store.claim(tmp_path, started), range(24)))
+    assert len(set(names)) == 24
+    assert min(names) == "20261127-080000"
+
+
+@pytest.mark.parametrize("left", ["20261127-080000.json", "20261127-080000.journal", "20261127-080000.check.json"])
+def test_a_name_that_a_run_or_a_check_has_is_not_given_again(tmp_path: Path, left: str) -> None:
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / left).touch()
+    assert store.claim(tmp_path, datetime(2026, 11, 27, 8, 0, 0, tzinfo=UTC)) == "20261127-080000-2"
+
+
+def test_git_leaves_the_folders_alone_that_we_make_and_those_of_others_are_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "reports").mkdir()
+    store.claim(tmp_path, datetime(2026, 11, 27, 8, 0, 0, tzinfo=UTC))
+    assert (tmp_path / "results" / ".gitignore").read_text() == "*\n"
+    assert not (tmp_path / "reports" / ".gitignore").exists()

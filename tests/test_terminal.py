@@ -3,13 +3,15 @@
 import io
 import math
 
+import pytest
+from msgspec.structs import replace
 from rich.console import Console
-from runs import CHECKED, FAILED, SKIPPED, at, layer, run, took
+from runs import ACCURATE, CHECKED, FAILED, SKIPPED, at, layer, run, took
 
-from layerbench.bench import terminal
+from layerbench.bench import explain, sidebyside, summary, terminal
 from layerbench.bench.compare import compare
 from layerbench.bench.frame import tidy
-from layerbench.bench.record import Change, Compiled, Failed, Run, Skipped, VariantFacts
+from layerbench.bench.record import Accuracy, Change, Compiled, Failed, Operator, Profile, Run, Skipped, VariantFacts
 
 STOCK = {"stock": took(2.0), "noise_floor": took(2.0)}
 EVIL = "[red]x[/] [/bold] :warning: \\[b]"
@@ -49,10 +51,10 @@ failed. compile is 1.14x as fast as stock on cpu (geometric mean over 4 points, 
 time in 1 of 1 case; it needs 31 calls to make up for the compilation. Of 14 measurements, 2 failed and are not ranked,
 1 was skipped, 2 were proved equivalent but not timed here.
 note: interrupted: the points after this were not measured
-layer    step      device      stock   triton              compile  noise floor
-softmax  forward   cpu     reference  checked  2.00x (1.94-2.06) ▲         1.0%
-softmax  backward  cpu     reference   failed  0.92x (0.85-0.99) ?         1.0%
-gelu     forward   cpu     reference   absent  1.00x (1.00-1.00) =         1.0%
+layer    step      device  noise      stock   triton              compile
+softmax  forward   cpu      1.0%  reference  checked  2.00x (1.94-2.06) ▲
+softmax  backward  cpu      1.0%  reference   failed  0.92x (0.85-0.99) ?
+gelu     forward   cpu      1.0%  reference   absent  1.00x (1.00-1.00) =
 Times faster than the reference, geometric mean over the sizes, 95 % interval: ▲ faster, ▼ slower, = same, ? unclear.
 checked: values proved without a GPU, so no time.
 FAILED softmax triton, 2 points, at verify: output: off by 0.01, allowed 1e-6
@@ -95,7 +97,7 @@ def test_reasons_are_told_once_with_their_number_and_failures_first() -> None:
 
 def changed(changes: list[Change], differences: list[str]) -> str:
     to = console()
-    terminal.print_changes(to, changes, differences)
+    sidebyside.print_changes(to, changes, differences)
     return text(to)
 
 
@@ -106,7 +108,7 @@ def test_changes() -> None:
 environment differs: threads: 1 before, 8 now
 point                                variant  what          old     new                ratio  verdict
 softmax-forward-cpu-float32-batch8   triton   speedup         2     1.6  1.250 (1.242-1.258)  slower
-softmax-forward-cpu-float32-batch8   triton   saved_bytes  1024  123456              120.562  larger
+softmax-forward-cpu-float32-batch8   triton   saved_bytes  1024  123,456              120.562  larger
 softmax-forward-cpu-float32-batch64  stock    outcome                                         missing
 3 changed, 8 the same, 1 unclear."""
     assert changed(compare(old, new), ["threads: 1 before, 8 now"]) == shown
@@ -162,4 +164,84 @@ def test_progress_on_a_terminal_says_where_the_run_is() -> None:
 
 
 def test_a_very_small_ratio_is_not_shown_as_nothing() -> None:
-    assert [terminal._ratio(value) for value in (1.234, 0.1, 0.0031, 0.0995)] == ["1.23", "0.10", "0.0031", "0.10"]
+    assert [terminal._ratio(value) for value in (1.234, 0.1, 0.0031, 0.0345, 0.0995)] == ["1.23", "0.10", "1/323", "0.035", "0.10"]
+
+
+WIDTHS = (80, 100, 120, 160)
+MANY = ("stock", "function", "triton", "compile", "foreach", "fused", "rewritten")
+LONG = "linear_crossentropy_with_a_name_that_does_not_end"
+
+
+def wide_run(variants: tuple[str, ...]) -> Run:
+    outcomes = {name: took(0.123 + index, 0.01) for index, name in enumerate(variants[1:])}
+    points = [
+        at(batch, layer=name, step=step, **STOCK, **outcomes) for batch in (8, 64) for name in ("gelu", LONG) for step in ("forward", "backward")
+    ]
+    return run(*points, layers=(layer("gelu", variants), layer(LONG, variants)))
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("variants", [MANY[:2], MANY[:4], MANY], ids=len)
+def test_at_no_width_a_number_or_a_sign_is_cut(width: int, variants: tuple[str, ...]) -> None:
+    to, whole = console(width=width), wide_run(variants)
+    terminal.print_run(to, whole, tidy(whole))
+    lines = text(to).splitlines()
+    assert max(map(len, lines)) <= width
+    for line in lines:
+        assert "…" not in line or line.startswith("linear_cross"), line
+    table = tidy(whole)
+    for row in summary.matrix(whole, table):
+        begins = row.layer if row.layer == "gelu" else "linear_cross"
+        mine = [line for line in lines if line.startswith(begins)]
+        for cell in row.cells.values():
+            shown = terminal._cell(cell).plain
+            assert any(shown in line for line in mine), f"{shown} of {row.layer}"
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_at_no_width_a_change_is_cut(width: int) -> None:
+    to = console(width=width)
+    old, new = (run(at(8, layer=LONG, **STOCK, function=took(seconds, 0.001))) for seconds in (1.0, 1.5))
+    sidebyside.print_changes(to, compare(old, new), [])
+    shown = text(to)
+    assert max(map(len, shown.splitlines())) <= width
+    assert "…" not in shown
+    assert "1.500 (1.4" in shown
+    assert "slower" in shown
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_at_no_width_an_explanation_loses_a_number(width: int) -> None:
+    profile = Profile(1, 5e-3, (Operator("aten::a_very_long_name_of_an_operator_that_does_not_end", 12, 1.2345678e-3, 0.0, 123456789),), "")
+    outcomes = {"stock": replace(took(5e-3), profile=profile), "rewritten": replace(took(7e-3), profile=profile)}
+    whole = run(at(8, **outcomes), layers=(layer(variants=("stock", "rewritten")),))
+    to = console(width=width)
+    sidebyside.print_explanation(to, explain.explain(whole, whole.records[0].point, ("stock", "rewritten")))
+    shown = text(to)
+    assert max(map(len, shown.splitlines())) <= width
+    assert all("…" not in line or line.startswith("aten::") or line.startswith("outside") for line in shown.splitlines())
+    for number in ("1,234.57", "1,728.40", "+493.83", "123,456,789"):
+        assert number in shown
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_progress_keeps_its_count_and_its_time_at_every_width(width: int) -> None:
+    to = console(width=width, force_terminal=True)
+    with terminal.watching(to, 278) as watch:
+        watch.begin(f"{LONG}-backward-cpu-float32-batch128-tokens1024-width4096")
+        watch.waiting("measure", "rewritten")
+        watch.done()
+    frames = [line for line in text(to).splitlines() if "/278" in line]
+    assert frames
+    assert all("0:00:0" in line and " left " in line for line in frames)
+
+
+def test_a_weak_check_is_said_below_the_ratios() -> None:
+    weak = Accuracy(ACCURATE.tensors, ("output: zeros would pass",))
+    whole = run(at(8, **STOCK, compile=took(1.0, accuracy=weak)), at(64, **STOCK, compile=took(1.0, accuracy=weak)))
+    assert "weak check of softmax, 2 points: output: zeros would pass" in printed(whole)
+
+
+def test_the_second_copy_of_the_reference_is_no_news_where_it_was_skipped() -> None:
+    whole = run(at(1, stock=SKIPPED, noise_floor=SKIPPED), at(8, stock=FAILED, noise_floor=FAILED))
+    assert [line.split(",")[0] for line in terminal.reasons(whole)] == ["FAILED softmax stock", "FAILED softmax noise_floor", "skipped softmax stock"]

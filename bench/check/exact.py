@@ -26,7 +26,12 @@ def _counts(base: Compiled, head: Compiled) -> list[tuple[str, int, int]]:
 
 
 def _bytes(metric: str, base: int, head: int) -> Exact:
-    return Exact(metric, base, head, head > base + max(SLACK_BYTES, SLACK * base))
+    return Exact(metric, base, head, more(base, head))
+
+
+def more(base: float, head: float) -> bool:
+    """Whether bytes are more than what an allocation is rounded to, and more than a rounding of the whole."""
+    return head > base + max(SLACK_BYTES, SLACK * base)
 
 
 def _count(metric: str, base: int, head: int) -> Exact:

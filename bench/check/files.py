@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from .. import typed
 from ..mistake import Mistake
 from ..store import CHECK_SUFFIX, guarded, replace
 from . import junit, markdown
@@ -46,7 +47,7 @@ def read(path: Path) -> Check:
     except OSError as error:
         raise Mistake(f"cannot read {path}: {error.strerror}; give the path of a check, as results/NAME{CHECK_SUFFIX}") from error
     except msgspec.DecodeError as error:
-        raise Mistake(f"{path}: not a check that layerbench wrote: {error}; type  layerbench check  to make one") from error
+        raise Mistake(f"{path}: not a check that layerbench wrote: {error}; type  {typed.command()} check  to make one") from error
     if check.schema > SCHEMA:
-        raise Mistake(f"{path}: its schema is {check.schema}, this layerbench reads up to {SCHEMA}; type  pip install --upgrade layerbench")
+        raise Mistake(f"{path}: its schema is {check.schema}, this layerbench reads up to {SCHEMA}; {typed.NEWER}")
     return check
