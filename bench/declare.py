@@ -1,4 +1,4 @@
-"""What a layer author writes: `Layer`, `Variant` and the inputs `randn` and `integers`.
+"""What a layer author writes: `Layer`, `Variant` and the inputs `randn`, `positive` and `integers`.
 
 Values only: nothing is registered, built or imported here, and torch is not needed to declare.
 """
@@ -22,6 +22,7 @@ GPU: Devices = "gpu"  # on a machine without one, Triton variants are proved und
 
 Init = Literal["default", "normal", "xavier", "kaiming"]  # of a parameter of two or more dimensions; others keep their own
 
+Kind = Literal["normal", "positive", "integers"]
 Size = Mapping[str, int]
 NOISE_FLOOR = "noise_floor"  # reserved: the second copy of the reference that every point measures
 
@@ -34,11 +35,12 @@ class Draw:
     """One input tensor.  Its dimensions are names from the sweep, or fixed numbers.
 
     kind "normal" is a standard normal in the dtype of the point, and takes part in backward;
+    kind "positive" is evenly spread from 0.1 to 2, for logarithms, roots and divisors, and takes part in backward too;
     kind "integers" is int64 in [0, below), with `below` a number or a name from the sweep.
     """
 
     dims: tuple[str | int, ...]
-    kind: Literal["normal", "integers"]
+    kind: Kind
     below: str | int | None = None
 
     def words(self) -> tuple[str, ...]:
@@ -49,6 +51,11 @@ class Draw:
 def randn(*dims: str | int) -> Draw:
     """An input of standard normal numbers: `randn("batch", "width")`, `randn("batch", 1, 28, 28)`."""
     return Draw(dims, "normal")
+
+
+def positive(*dims: str | int) -> Draw:
+    """An input of positive numbers, evenly spread from 0.1 to 2: `positive("batch", "width")`."""
+    return Draw(dims, "positive")
 
 
 def integers(*dims: str | int, below: str | int) -> Draw:
