@@ -157,6 +157,7 @@ def explain_point(
     names = explain.pair(stored.layers, layer, variants)
     point = explain.choose(explain.tasks(stored), layer, chosen)
     terminal.print_explanation(_console(), explain.explain(stored, point, names))
+    terminal.print_weak(_console(), (record for record in stored.records if record.point.id == point.id))
     return code
 
 
@@ -197,6 +198,7 @@ def compare_runs(old: Path, new: Path, out: Path) -> int:
     before, after = store.read(old), store.read(new)
     changes = compare.compare(before, after)
     terminal.print_changes(_console(), changes, compare.differences(before, after))
+    terminal.print_weak(_console(), after.records)
     page = out / "reports" / f"{after.name}-against-{before.name}" / "index.html"
     print(store.guarded(partial(report.write, after, page, changes), out))
     return 1 if compare.failures(changes) else 0

@@ -1,6 +1,6 @@
 """What a run looks like in a terminal: progress while it goes on, then the verdict sentence and the win matrix.  Same words as the page."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import pandas as pd
@@ -10,9 +10,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from . import explain, summary
+from . import explain, summary, weak
 from .explain import Explanation
-from .record import Change, Failed, LayerFacts, Run, Skipped
+from .record import Change, Failed, LayerFacts, Record, Run, Skipped
 from .summary import Cell
 
 ARROWS = {"faster": "▲", "slower": "▼", "same": "=", "unclear": "?"}
@@ -83,6 +83,7 @@ def print_run(console: Console, run: Run, table: pd.DataFrame) -> None:
     console.print(Text(_legend(table), style="dim"))
     for line in [*invalid(table), *reasons(run)]:
         console.print(Text(line))
+    print_weak(console, run.records)
 
 
 def invalid(table: pd.DataFrame) -> list[str]:
@@ -126,6 +127,12 @@ def print_changes(console: Console, changes: Sequence[Change], differences: Sequ
         console.print(table)
     unclear = sum(change.verdict == "unclear" for change in changes)
     console.print(Text(f"{len(moved)} changed, {len(changes) - len(moved) - unclear} the same, {unclear} unclear."))
+
+
+def print_weak(console: Console, records: Iterable[Record]) -> None:
+    """What ratios of these records do not rest on."""
+    for line in weak.lines(records):
+        console.print(Text(line))
 
 
 def print_explanation(console: Console, found: Explanation) -> None:

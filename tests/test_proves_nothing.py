@@ -1,10 +1,13 @@
 """References that prove nothing: they are refused with the input that is to be drawn otherwise, or the weak check is said."""
 
+from pathlib import Path
+
+import inprocess
 import pytest
 import torch
 from torch import Tensor, nn
 
-from layerbench.bench import Draw, Layer, Variant, integers, make, positive, randn, verify
+from layerbench.bench import Draw, Layer, Variant, integers, make, positive, randn, store, verify
 from layerbench.bench.mistake import Mistake
 from layerbench.bench.prove import prove
 from layerbench.bench.record import Failed
@@ -83,7 +86,7 @@ def test_where_fewer_than_half_are_not_finite_the_others_are_judged_and_it_is_sa
     subject = make.subject("wrong", make.variant_module(given, "wrong", {"batch": 4}, truth.weights), truth.inputs, truth.cotangents)
     with pytest.raises(Mismatch, match=r"^output: off by"):
         verify.judge(subject, truth)
-    said = "NaN, infinite or out of range in 12 of 32 places: only the others are compared"
+    said = "NaN, infinite or out of range in some places, and only the others are compared"
     assert verify.weaknesses(truth) == [f"output: {said}"]
     assert weak(lambda x, w: (x * w * 0).masked_fill(torch.arange(8) > 4, -torch.inf))[:2] == [
         f"output: {said}",
@@ -133,3 +136,37 @@ def test_a_dropout_of_ones_own_is_called_random_and_law_is_named() -> None:
     assert isinstance(found, Failed) and found.stage == "declare"
     assert found.reason.startswith("the reference: output: the reference looks random: two calls with the same numbers are ")
     assert found.reason.endswith("say what holds of every draw, as law=law.dropout(0.1), or make it repeatable (at batch=3)")
+
+
+SUITE = """
+from torch import nn
+from layerbench.bench import Layer, Variant, randn
+
+class Zero(nn.Module):
+    def forward(self, x):
+        return x * 0
+
+zero = Layer("zero", {"batch": (4,)}, (randn("batch", 8),), lambda module, size: module(), {"stock": Variant(Zero), "again": Variant(Zero)})
+"""
+SAID = [
+    f"weak check of zero, 1 point: {name}: {what} would pass"
+    for name in ("output", "input 0 grad")
+    for what in ("zeros", "a constant mean")
+]
+
+
+def test_a_weak_check_is_said_wherever_a_ratio_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "zero.py").write_text(SUITE)
+    inprocess.install(monkeypatch, tmp_path)
+    assert inprocess.layerbench(monkeypatch, "run", "--suite", "zero.py", "--step", "forward") == 0
+    file = str(store.newest(tmp_path / "results"))
+    shown = [capsys.readouterr().out]
+    for words in (("explain", "zero", "--variants", "again", "--run", file), ("compare", file, file)):
+        assert inprocess.layerbench(monkeypatch, *words) == 0
+        shown.append(capsys.readouterr().out)
+    for each in shown:
+        assert set(SAID) <= set(each.splitlines())
+    page = next((tmp_path / "reports").rglob("index.html")).read_text()
+    assert "output: zeros would pass" in page
