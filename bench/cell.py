@@ -65,9 +65,6 @@ class Cell:
         with self._attempt("make", self.reference):
             self._make()
         if self._reference_is_in():
-            with self._attempt("make", self.reference):
-                self._work = work.count(self._double(self.reference), self.differentiable)
-        if self._reference_is_in():
             self._compile()
             self._verify({variant: proof for variant, proof in proofs.items() if not isinstance(proof, Failed)})
 
@@ -79,10 +76,13 @@ class Cell:
     def _make(self) -> None:
         self._truth = self._truth_of(SEEDS[-1])
         self.differentiable = any(cotangent is not None for cotangent in self._truth.cotangents)
+        self._whole = "training" if self.differentiable else "forward"
         for variant in random.Random(self.point.cell).sample(self._names, len(self._names)):  # no variant is always the first in memory
             if variant not in self.out:
                 with self._attempt("make", variant):
                     self.subjects[variant] = self._double(variant)
+        if self.reference in self.subjects:
+            self._work = work.count(self._double(self.reference), self.differentiable)
 
     def _double(self, variant: str) -> Subject:
         """A fresh subject of a variant, on the numbers of the last seed.  After the variant was compiled it runs those graphs."""
@@ -103,8 +103,7 @@ class Cell:
                 self._drop(variant, Skipped("compile", missing))
                 continue
             with self._attempt("compile", variant):
-                double = self._double(variant)
-                compiled = compiling.compile_cold(double, self.differentiable, self._cold)
+                compiled = compiling.compile_cold(self._double(variant), self.differentiable, self._cold)
                 subject.compiled = torch.compile(subject.module)
                 self._compiled[variant] = structs.replace(compiled, sweep=self._sweeps.get(variant))
 
@@ -151,20 +150,20 @@ class Cell:
         outcomes: dict[str, Outcome] = {}
         for name, timing in timings.items():
             if name in self.subjects and (profiled := self._examine(name, step, traces)):
-                compiled = self._compiled.get(name)
-                outcomes[name] = Measured(timing, self._memory[name], self._accuracy[name], profiled, compiled, (), self._work.get(step))
+                known = self._memory[name], self._accuracy[name], profiled, self._compiled.get(name)
+                outcomes[name] = Measured(timing, *known, (), self._work.get(step))
         return self._in_order(outcomes if self._reference_is_in() else {})
 
     def _time(self, step: str, calls: Mapping[str, Call], clock: Clock, limit: Limit, interleaved: bool) -> dict[str, Timing]:
-        """The timed pass.  A variant that raises under way is out and the others begin again; one that spoilt its times is out too.
+        """The timed pass, in an order of blocks that no other point has: the same one at all would favour the same variant at all.
 
-        Every point has its own order of blocks: the same one at all points would favour the same variant at all.
+        A variant that raises under way is out and the others begin again; one that spoilt its times is out too.
         """
-        seed = zlib.crc32(f"{self.point.cell} {step}".encode())
         while self._reference_is_in():
             left = {name: call for name, call in calls.items() if name in self.subjects}
             turns, meanwhile = Turns(self._enter), Meanwhile()
             try:
+                seed = zlib.crc32(f"{self.point.cell} {step}".encode())
                 interleave = partial(measure, reference=self.reference, seed=seed) if interleaved else measure_in_turn
                 timings = interleave(left, clock=clock, limit=limit, enter=turns)
             except Exception as error:  # noqa: BLE001  the code is the user's: any exception is a result
@@ -190,7 +189,7 @@ class Cell:
             return None
         with self._attempt("profile" if name in self._memory else "memory", name):
             double = self._double(name)
-            self._all_of_it(double).once()
+            make.call(double, self._whole).once()
             if name not in self._memory:
                 self._weigh(name, double)
         if name in self.subjects:
@@ -203,10 +202,6 @@ class Cell:
         if leaks and name != NOISE_FLOOR:
             leak.check(subject, self.point.device)
 
-    def _all_of_it(self, subject: Subject) -> Call:
-        """Forward, and backward where there is one."""
-        return make.call(subject, "training" if self.differentiable else "forward")
-
     # --- facts: what is the same at every measurement ----------------------------------------------------------------------------
 
     def facts(self, leaks: bool) -> dict[str, Facts | Outcome]:
@@ -216,7 +211,7 @@ class Cell:
         """
         for name, subject in list(self.subjects.items()):
             with self._attempt("warm", name):
-                self._all_of_it(subject).once()
+                make.call(subject, self._whole).once()
             if name in self.subjects:
                 with self._attempt("memory", name):
                     self._weigh(name, subject, leaks)

@@ -73,9 +73,7 @@ def run(
     chosen = _selection(expression, device, dtype, step, optimizer, sizes, everything)
     command = "layerbench " + shlex.join(sys.argv[1:])
     seconds = durations.parse(budget)
-    raise typer.Exit(
-        commands.run_suite(suite, chosen, threads, seconds, out, dry_run, command, not sequential, hang_limit, open_page)
-    )
+    raise typer.Exit(commands.run_suite(suite, chosen, threads, seconds, out, dry_run, command, not sequential, hang_limit, open_page))
 
 
 @app.command()

@@ -3,7 +3,6 @@
 import os
 import sys
 import traceback
-import webbrowser
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ import msgspec
 from msgspec import structs
 from rich.console import Console
 
-from . import compare, explain, frame, identity, job, journal, plan, sidebyside, store, summary, terminal, typed
+from . import compare, explain, frame, identity, job, journal, pages, plan, sidebyside, store, summary, terminal, typed
 from .budget import LONGEST
 from .check import annotations, screen
 from .check import command as check_command
@@ -81,9 +80,7 @@ def resume_run(path: Path | None, out: Path, open_page: bool = False) -> int:
     return _show(whole, path.parent.parent, open_page)
 
 
-def run_again(
-    file: Path, seconds: float, out: Path, command: str, hang_seconds: float = HANG_SECONDS, open_page: bool = False
-) -> int:
+def run_again(file: Path, seconds: float, out: Path, command: str, hang_seconds: float = HANG_SECONDS, open_page: bool = False) -> int:
     """Measure the points of a run at which nothing could be told, and write a run of these and the others.  Returns the exit code."""
     started, old = datetime.now(UTC), store.read(file)
     untold = set().union(*summary.disturbed(frame.tidy(old)))
@@ -137,10 +134,10 @@ def write_reports(files: Sequence[Path], out: Path, open_page: bool = False) -> 
         if file.name.endswith(store.CHECK_SUFFIX):
             page = check_files.write(check_files.read(file), out)["page"]
         else:
-            page = _page(store.read(file), out)
-        print(_clickable(page))
+            page = pages.write(store.read(file), out)
+        print(pages.address(page))
         if open_page:
-            _open(page)
+            pages.show(page)
 
 
 def explain_point(
@@ -164,6 +161,7 @@ def explain_point(
     names = explain.pair(stored.layers, layer, variants)
     point = explain.choose(explain.tasks(stored), layer, chosen)
     sidebyside.print_explanation(_console(), explain.explain(stored, point, names))
+    terminal.print_weak(_console(), (record for record in stored.records if record.point.id == point.id))
     return code
 
 
@@ -205,6 +203,7 @@ def compare_runs(old: Path, new: Path, out: Path) -> int:
     before, after = store.read(old), store.read(new)
     changes = compare.compare(before, after)
     sidebyside.print_changes(_console(), changes, compare.differences(before, after))
+    terminal.print_weak(_console(), after.records)
     page = out / "reports" / f"{after.name}-against-{before.name}" / "index.html"
     print(store.guarded(partial(report.write, after, page, changes), out))
     return 1 if compare.failures(changes) else 0
@@ -214,31 +213,14 @@ def _show(run: Run, out: Path, open_page: bool) -> int:
     """Print a run, write its page, and return the exit code."""
     terminal.print_run(_console(), run, frame.tidy(run))
     print(f"results: {out / 'results' / run.name}.json")
-    page = _page(run, out)
-    print(f"page:    {_clickable(page)}")
+    page = pages.write(run, out)
+    print(f"page:    {pages.address(page)}")
     if untold := sum(map(len, summary.disturbed(frame.tidy(run)))):
         points = "1 point" if untold == 1 else f"{untold} points"
         print(f"again:   {points}, on a quieter machine:  {typed.command()} again {out / 'results' / run.name}.json")
     if open_page:
-        _open(page)
+        pages.show(page)
     return exit_code(run)
-
-
-def _page(run: Run, out: Path) -> Path:
-    from . import report
-
-    store.guarded(partial(store.folder, out / "reports"), out)
-    return store.guarded(partial(report.write, run, out / "reports" / run.name / "index.html"), out)
-
-
-def _clickable(page: Path) -> str:
-    """An address that a terminal opens at a click; in a log the path as it is, which is shorter."""
-    return page.resolve().as_uri() if sys.stdout.isatty() else str(page)
-
-
-def _open(page: Path) -> None:
-    if not webbrowser.open(page.resolve().as_uri()):
-        print(f"layerbench: --open: no browser was found; open {page} yourself", file=sys.stderr)
 
 
 def _print_plan(tasks: Sequence[Task]) -> None:

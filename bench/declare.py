@@ -1,4 +1,4 @@
-"""What a layer author writes: `Layer`, `Variant` and the inputs `randn` and `integers`.
+"""What a layer author writes: `Layer`, `Variant` and the inputs `randn`, `positive` and `integers`.
 
 Values only: nothing is registered, built or imported here, and torch is not needed to declare.
 """
@@ -23,6 +23,7 @@ GPU: Devices = "gpu"  # on a machine without one, Triton variants are proved und
 
 Init = Literal["default", "normal", "xavier", "kaiming"]  # of a parameter of two or more dimensions; others keep their own
 
+Kind = Literal["normal", "positive", "integers"]
 Size = Mapping[str, int]
 NOISE_FLOOR = "noise_floor"  # reserved: the second copy of the reference that every point measures
 
@@ -37,11 +38,12 @@ class Draw:
     """One input tensor.  Its dimensions are names from the sweep, or fixed numbers.
 
     kind "normal" is a standard normal in the dtype of the point, and takes part in backward;
+    kind "positive" is evenly spread from 0.1 to 2, for logarithms, roots and divisors, and takes part in backward too;
     kind "integers" is int64 in [0, below), with `below` a number or a name from the sweep.
     """
 
     dims: tuple[str | int, ...]
-    kind: Literal["normal", "integers"]
+    kind: Kind
     below: str | int | None = None
 
     def __post_init__(self) -> None:
@@ -62,6 +64,11 @@ class Draw:
 def randn(*dims: str | int) -> Draw:
     """An input of standard normal numbers: `randn("batch", "width")`, `randn("batch", 1, 28, 28)`."""
     return Draw(dims, "normal")
+
+
+def positive(*dims: str | int) -> Draw:
+    """An input of positive numbers, evenly spread from 0.1 to 2: `positive("batch", "width")`."""
+    return Draw(dims, "positive")
 
 
 def integers(*dims: str | int, below: str | int) -> Draw:
@@ -137,7 +144,9 @@ class Layer:
         if not isinstance(self.on_request, bool):
             raise Mistake(f"layer {self.name!r}: on_request is {_brief(self.on_request)}; write True or False")
         if not _is_size(self.calls):
-            raise Mistake(f"layer {self.name!r}: calls is {_brief(self.calls)}; write how many calls are made before state is compared, as 4")
+            raise Mistake(
+                f"layer {self.name!r}: calls is {_brief(self.calls)}; write how many calls are made before state is compared, as 4"
+            )
         self._check_sweep()
         self._check_inputs()
         self._check_variants()
@@ -186,7 +195,9 @@ class Layer:
 
     def _check_variants(self) -> None:
         if not isinstance(self.variants, Mapping) or not self.variants:
-            raise Mistake(f'layer {self.name!r}: variants is {_given(self.variants)}; write for example variants={{"stock": Variant(nn.Linear)}}')
+            raise Mistake(
+                f'layer {self.name!r}: variants is {_given(self.variants)}; write for example variants={{"stock": Variant(nn.Linear)}}'
+            )
         for name, variant in self.variants.items():
             _check_name("variant", name, _NAME)
             if name == NOISE_FLOOR:

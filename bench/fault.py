@@ -9,7 +9,7 @@ from .leak import Leak
 from .limits import OUT_OF_MEMORY, memory_limit
 from .mistake import Mistake
 from .state import Meddles
-from .verify import Mismatch
+from .tolerance import Mismatch
 
 REFUSED = re.compile(r"can't allocate memory: you tried to allocate (\d+) bytes|Tried to allocate ([\d.]+ \w+)|std::bad_alloc")
 

@@ -47,7 +47,9 @@ def difference(old: Run, now: Run, names: Sequence[str]) -> str:
         if old.layers != now.layers:
             return "layers: other variants, sizes or files (its file does not tell what the code was)"
         was, is_ = old.environment.commit, now.environment.commit
-        return "" if was == is_ else f"commit: {was[:8] or 'none'} before, {is_[:8] or 'none'} now (its file does not tell what the code was)"
+        return (
+            "" if was == is_ else f"commit: {was[:8] or 'none'} before, {is_[:8] or 'none'} now (its file does not tell what the code was)"
+        )
     before, after = _declared(old), _declared(now)
     for name in names:
         if before.get(name) != after.get(name):

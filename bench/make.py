@@ -66,6 +66,9 @@ def tensors(output: object, name: str = "output") -> dict[str, Tensor]:
     return {label: tensor for part, value in parts for label, tensor in tensors(value, part).items()}
 
 
+LOW, HIGH = 0.1, 2.0  # of inputs drawn positive
+
+
 def draw(draws: Sequence[Draw], size: Size, dtype: torch.dtype, device: str, seed: int) -> tuple[Tensor, ...]:
     """The inputs of a point: the same numbers for a seed on every device, drawn on the CPU."""
     generator = torch.Generator().manual_seed(seed)
@@ -77,7 +80,12 @@ def draw(draws: Sequence[Draw], size: Size, dtype: torch.dtype, device: str, see
             assert below is not None
             drawn.append(torch.randint(below, shape, generator=generator).to(device))
         else:
-            drawn.append(torch.randn(shape, generator=generator).to(dtype).to(device).requires_grad_())
+            numbers = (
+                torch.randn(shape, generator=generator)
+                if spec.kind == "normal"
+                else LOW + (HIGH - LOW) * torch.rand(shape, generator=generator)
+            )
+            drawn.append(numbers.to(dtype).to(device).requires_grad_())
     return tuple(drawn)
 
 

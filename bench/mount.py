@@ -13,7 +13,7 @@ import importlib.util
 import re
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -133,10 +133,11 @@ def _layers(module: ModuleType, file: Path) -> Iterator[Layer]:
     for name, value in list(vars(module).items()):
         if isinstance(value, Layer):
             yield value
-        elif hidden := [each for each in _held(value) if isinstance(each, Layer) and not any(each is other for other in vars(module).values())]:
+        elif hidden := [each for each in _held(value) if isinstance(each, Layer) and not _is_among(each, vars(module).values())]:
+            called = hidden[0].name
             raise Mistake(
-                f"{_shown(file)}: layer {hidden[0].name!r} is inside {name}, where nothing looks for it; give it a name of its own at module "
-                f'level, as  {hidden[0].name} = Layer("{hidden[0].name}", ...)'
+                f"{_shown(file)}: layer {called!r} is inside {name}, where nothing looks for it; give it its own name at module level, "
+                f'as  {called} = Layer("{called}", ...)'
             )
         elif type(value).__name__ == "Layer" and type(value).__module__.endswith("bench.declare"):
             raise Mistake(
@@ -147,6 +148,10 @@ def _layers(module: ModuleType, file: Path) -> Iterator[Layer]:
 def _held(value: object) -> list[object]:
     """What a list, tuple, set or dict has in it."""
     return list(value.values()) if isinstance(value, dict) else list(value) if isinstance(value, list | tuple | set | frozenset) else []
+
+
+def _is_among(layer: Layer, values: Iterable[object]) -> bool:
+    return any(layer is each for each in values)
 
 
 def _facts(layer: Layer, file: Path) -> LayerFacts:

@@ -98,7 +98,8 @@ def _devices(present: Sequence[Device], wanted: Sequence[str]) -> list[Device]:
     for word in wanted or tuple(kinds):
         if word == "gpu" and not accelerators:
             raise Mistake(
-                f"--device gpu: torch finds no GPU on this machine, only cpu; type  {typed.command()} run --device cpu  (or nox -s bench-cpu)"
+                f"--device gpu: torch finds no GPU on this machine, only cpu; "
+                f"type  {typed.command()} run --device cpu  (or nox -s bench-cpu)"
             )
         kind = accelerators[0] if word == "gpu" else word
         if kind not in kinds:

@@ -23,7 +23,7 @@ from .make import Subject
 from .mistake import Mistake
 from .plan import Selection, Task
 from .record import Point
-from .verify import Mismatch
+from .tolerance import Mismatch
 
 
 def points(suite: str = mount.DEFAULT) -> Callable[..., None]:

@@ -1,6 +1,7 @@
 """Two runs, or two variants of one run, side by side in a terminal."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -61,28 +62,33 @@ def print_explanation(console: Console, found: Explanation) -> None:
         why = f"the profiler contradicts the times: {slower} is slower, and looks faster with the profiler on"
         console.print(Text(f"{why}; the times below are scaled to those without it", style="bold"))
     console.print(Text(f"{found.point.id}: {a} and {b}", style="bold"))
-    spent = ((f"calls {a}", b, f"µs {a}", b, f"{b} - {a}"), lambda row: (*_calls(row), *_microseconds(row)))
-    nbytes = ((f"bytes {a}", b), _bytes)
-    whole = ((*spent[0], *nbytes[0]), lambda row: (*spent[1](row), *nbytes[1](row)))
-    fits = fitting.excess(console, _operators(rows, *whole, SHORTEST)) <= 0
+    spent = Columns((f"calls {a}", b, f"µs {a}", b, f"{b} - {a}"), lambda row: [*_calls(row), *_microseconds(row)])
+    nbytes = Columns((f"bytes {a}", b), _bytes)
+    whole = Columns((*spent.names, *nbytes.names), lambda row: [*spent.cells(row), *nbytes.cells(row)])
+    fits = fitting.excess(console, _operators(rows, whole, SHORTEST)) <= 0
     for columns in [whole] if fits else [spent, nbytes]:
         longest = min(LONGEST, max(len(row.operator) for row in rows))
-        room = longest - max(0, fitting.excess(console, _operators(rows, *columns, longest)))
-        console.print(_operators(rows, *columns, room))
+        room = longest - max(0, fitting.excess(console, _operators(rows, columns, longest)))
+        console.print(_operators(rows, columns, room))
     console.print(Text(OPERATORS_LEGEND, style="dim"))
     for name, without, with_ in zip(found.variants, found.unprofiled, found.profiled, strict=True):
         times = f"{1e6 * without:,.2f} µs per step unprofiled, {1e6 * with_:,.2f} with the profiler on"
         console.print(Text(f"{name}: {times}: it cost {_cost(without, with_)}"))
 
 
-def _operators(rows: Sequence[Row], names: Sequence[str], cells: Callable[[Row], Sequence[str]], longest: int) -> Table:
+class Columns(NamedTuple):
+    names: tuple[str, ...]
+    cells: Callable[[Row], list[str]]
+
+
+def _operators(rows: Sequence[Row], columns: Columns, longest: int) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("operator, per step", no_wrap=True)
-    for name in names:
+    for name in columns.names:
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         style = "bold" if row.operator == "total" else ""
-        table.add_row(*(Text(cell, style=style) for cell in (fitting.shortened(row.operator, longest), *cells(row))))
+        table.add_row(*(Text(cell, style=style) for cell in (fitting.shortened(row.operator, longest), *columns.cells(row))))
     return table
 
 
@@ -101,5 +107,3 @@ def _bytes(row: Row) -> list[str]:
 def _cost(without: float, with_: float) -> str:
     """What the profiler added; its pass is short, so on a busy machine it may seem to have added nothing."""
     return f"{1e6 * (with_ - without):,.2f} µs" if with_ > without else "nothing that can be seen"
-
-

@@ -1,6 +1,6 @@
 """What a run looks like in a terminal: progress while it goes on, then the verdict sentence and the win matrix.  Same words as the page."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import pandas as pd
@@ -10,9 +10,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column, Table
 from rich.text import Text
 
-from . import fitting, summary, typed
+from . import fitting, summary, typed, weak
 from .declare import NOISE_FLOOR
-from .record import Checked, Failed, LayerFacts, Measured, Run, Skipped
+from .record import Failed, LayerFacts, Record, Run, Skipped
 from .summary import Cell, Row
 
 ARROWS = {"faster": "▲", "slower": "▼", "mixed": "↕", "same": "=", "unclear": "?"}
@@ -79,6 +79,7 @@ def print_run(console: Console, run: Run, table: pd.DataFrame) -> None:
     console.print(Text(_legend(table, bool(mixed)), style="dim"))
     for line in [*mixed, *invalid(table), *reasons(run)]:
         console.print(Text(line))
+    print_weak(console, run.records)
 
 
 def invalid(table: pd.DataFrame) -> list[str]:
@@ -104,6 +105,12 @@ def reasons(run: Run) -> list[str]:
     return [f"{word} {name}, {count} point{'s' if count > 1 else ''}, at {stage}: {why}" for (word, name, stage, why), count in lines]
 
 
+def print_weak(console: Console, records: Iterable[Record]) -> None:
+    """What ratios of these records do not rest on."""
+    for line in weak.lines(records):
+        console.print(Text(line))
+
+
 def print_layers(console: Console, layers: Sequence[LayerFacts]) -> None:
     """`layerbench list`."""
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -122,7 +129,7 @@ def print_layers(console: Console, layers: Sequence[LayerFacts]) -> None:
 def _matrix(console: Console, run: Run, table: pd.DataFrame) -> list[Table]:
     """The win matrix, in as many tables as it takes so that no number is cut.  What is cut is the layer's name."""
     rows, names = summary.matrix(run, table), summary.variants(run)
-    blocks = []
+    blocks: list[Table] = []
     while names:
         count = next((n for n in range(len(names), 1, -1) if fitting.excess(console, _block(rows, names[:n])) <= 0), 1)
         shown = [row for row in rows if not blocks or any(row.cells[name].state != "absent" for name in names[:count])]

@@ -15,16 +15,13 @@ from . import make
 from .declare import Init, Layer, Size
 from .law import Law, Observation
 from .make import Subject, tensors
+from .mistake import Mistake
 from .record import Accuracy, TensorError
+from .tolerance import Mismatch, allowed, check_finite, comparable, distance
 
-ULPS = 4  # of the tensor's largest value, in the dtype of the point
-ROUNDING = 2.0**-18  # of the tensor's largest value, in every dtype: 32 ulp of float32.  A plainly written softmax is 18 ulp off in its
-# input gradient, where the stock one rounds but once; nobody would call it another layer
 PERTURBATION_ULPS = 64  # an output this far off must be rejected, else the check says that it is weak
-
-
-class Mismatch(Exception):
-    """A variant is not the same layer.  Carries the tensor's name and what is wrong with it."""
+DRAWS = 3  # with other seeds, to find a reference that is random
+SAME = 1e-9  # of the largest value: what the order of a sum changes in float64 is far less, and what is drawn anew far more
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,10 @@ class Truth:
 
 
 def truth(layer: Layer, size: Size, dtype: torch.dtype, device: str, seed: int, init: Init | None = None) -> Truth:
-    """Run the reference in float64 and in dtype on the numbers of a seed.  init: of the weights, unless the layer's own."""
+    """Run the reference in float64 and in dtype on the numbers of a seed.  init: of the weights, unless the layer's own.
+
+    Raises Mistake where what it computes could prove nothing.
+    """
     weights = make.reference(layer, size, dtype, device, seed, init)
     inputs = make.draw(layer.inputs, size, dtype, device, seed)
     output = make.probe(weights, inputs)
@@ -64,6 +64,7 @@ def truth(layer: Layer, size: Size, dtype: torch.dtype, device: str, seed: int, 
         raise Mismatch(f"output: the reference returns {type(output).__name__}, no tensors; return a tensor, or a tuple or dict of them")
     exact = observe(make.in_float64(weights, inputs, cotangents, layer, size), seed, layer.calls)
     own = observe(make.subject(next(iter(layer.variants)), weights, inputs, cotangents), seed, layer.calls)
+    check_finite(exact.all(), own.all(), layer.inputs, random=layer.law is not None)
     return Truth(size, seed, weights, inputs, cotangents, exact, own, layer.law, layer.calls)
 
 
@@ -126,6 +127,28 @@ def judge(subject: Subject, truth: Truth) -> list[TensorError]:
     return errors
 
 
+def check_not_random(layer: Layer, truth: Truth) -> None:
+    """Raises Mistake where the reference of a layer without a law computes something else at every call."""
+    subject = make.in_float64(truth.weights, truth.inputs, truth.cotangents, layer, truth.size)
+    for again in range(1, 0 if layer.law else 1 + DRAWS):
+        seen = observe(subject, truth.seed + again, layer.calls).all()
+        for name, exact in truth.exact.all().items():
+            off = _apart(exact.double(), seen.get(name, exact).double())
+            if off > SAME * float(exact.abs().nan_to_num(0.0, 0.0, 0.0).max() if exact.numel() else 0.0):
+                raise Mistake(
+                    f"{name}: the reference looks random: two calls with the same numbers are {off:.2g} apart; "
+                    "say what holds of every draw, as law=law.dropout(0.1), or make it repeatable"
+                )
+
+
+def _apart(a: Tensor, b: Tensor) -> float:
+    """The largest difference where both are finite; of two shapes, without limit."""
+    if a.shape != b.shape:
+        return math.inf
+    off = (a - b).abs()[a.isfinite() & b.isfinite()]
+    return float(off.max()) if off.numel() else 0.0
+
+
 def _observation(subject: Subject, seen: Values) -> Observation:
     return Observation(subject.inputs, subject.cotangents, seen.outputs, seen.gradients)
 
@@ -159,54 +182,30 @@ def _error(name: str, found: Tensor | None, exact: Tensor, own: Tensor, eps: flo
         raise Mismatch(f"{name}: its shape is {tuple(found.shape)}, the reference's {tuple(exact.shape)}")
     if found.dtype != own.dtype:
         raise Mismatch(f"{name}: its dtype is {found.dtype}, the reference's {own.dtype}")
-    error = TensorError(name, _distance(name, found, exact), _allowed(exact, own, eps))
+    error = TensorError(name, distance(name, found, exact), allowed(exact, own, eps))
     if not error.error <= error.allowed:
         raise Mismatch(f"{name}: off by {error.error:.2g}, allowed {error.allowed:.2g}")
     return error
 
 
-def _distance(name: str, found: Tensor, exact: Tensor) -> float:
-    """Largest absolute difference.  Infinities and NaN must stand where the exact tensor has them (or is beyond the dtype's range)."""
-    wide = found.to(exact.device, exact.dtype)
-    if not wide.numel():
-        return 0.0
-    if not wide.is_floating_point():
-        return float((wide != exact).sum())
-    same = (wide == exact) | (wide.isnan() & exact.isnan())
-    overflow = wide.isinf() & (exact.abs() > torch.finfo(found.dtype).max) & (wide.sign() == exact.sign())
-    odd = ~(wide.isfinite() | same | overflow)
-    if odd.any():
-        what = "NaN" if wide[odd].isnan().any() else "infinity"
-        raise Mismatch(f"{name}: {what} in {int(odd.sum())} of {wide.numel()} places where the reference has numbers")
-    if (exact.isfinite().logical_not() & ~same).any():
-        raise Mismatch(f"{name}: a number where the reference has NaN or infinity")
-    return float(torch.where(same | overflow, 0.0, (wide - exact).abs()).max())
-
-
-def _allowed(exact: Tensor, own: Tensor, eps: float) -> float:
-    if not exact.numel() or not exact.is_floating_point():
-        return 0.0
-    finite = exact[exact.isfinite()]
-    largest = float(finite.abs().max()) if finite.numel() else 0.0
-    difference = (own.to(exact.device, exact.dtype) - exact).abs()
-    own_error = float(difference.nan_to_num(0.0, 0.0, 0.0).max())
-    return max(2 * own_error, max(ULPS * eps, ROUNDING) * largest)
-
-
 def weaknesses(truth: Truth) -> list[str]:
     """The check's own test: a tensor for which zeros, a constant mean, or values a little off would pass is named."""
-    words = []
-    own = truth.own.all()
     if truth.law:
         return _weaknesses_of_law(truth, truth.law)
-    for name, exact in (truth.exact.outputs | truth.exact.gradients).items():
-        if not exact.is_floating_point() or exact.numel() < 2 or not bool(exact.isfinite().all()):
+    words = []
+    own = truth.own.all()
+    for name, exact in ((name, tensor) for name, tensor in truth.exact.all().items() if name in own):
+        seen = comparable(exact, own[name].dtype)
+        right, places = exact[seen], exact.numel()
+        if not places:
+            words.append(f"{name}: empty, so anything would pass")
             continue
-        eps = torch.finfo(own[name].dtype).eps
-        allowed = _allowed(exact, own[name], eps)
-        words += [
-            f"{name}: {what} would pass" for what, value in _wrong(exact, eps).items() if float((value - exact).abs().max()) <= allowed
-        ]
+        if right.numel() < places:
+            words.append(f"{name}: NaN, infinite or out of range in some places, and only the others are compared")
+        eps = torch.finfo(own[name].dtype).eps if exact.is_floating_point() else 0.0
+        slack = allowed(exact, own[name], eps)
+        wrong = _wrong(right, eps).items()
+        words += [f"{name}: {what} would pass" for what, value in wrong if distance(name, value, right) <= slack]
     return words
 
 
@@ -223,11 +222,13 @@ def _weaknesses_of_law(truth: Truth, law: Law) -> list[str]:
 
 
 def _wrong(right: Tensor, eps: float) -> dict[str, Tensor]:
-    return {
-        "zeros": torch.zeros_like(right),
-        "a constant mean": torch.full_like(right, float(right.mean())),
-        f"values off by {PERTURBATION_ULPS} ulp": right * (1 + PERTURBATION_ULPS * eps),
-    }
+    """What no check should take for `right`: of one number there is no other constant, and whole numbers are never a little off."""
+    wrong = {"zeros": torch.zeros_like(right)}
+    if right.numel() > 1:
+        wrong["a constant mean"] = torch.full_like(right, right.double().mean().item())
+    if right.is_floating_point():
+        wrong[f"values off by {PERTURBATION_ULPS} ulp"] = right * (1 + PERTURBATION_ULPS * eps)
+    return wrong
 
 
 def worst(rounds: Sequence[Sequence[TensorError]], warnings: Sequence[str] = ()) -> Accuracy:

@@ -133,7 +133,12 @@ def test_other_code_on_the_same_line_is_refused(
 
 def test_code_that_a_layer_imports_is_its_code(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "helper.py").write_text("def made(module):\n    return module()\n")
-    rewrite(folder, SUITE.replace("from torch import nn", "from torch import nn\nfrom .helper import made").replace("size: module()", "size: made(module)"))
+    rewrite(
+        folder,
+        SUITE.replace("from torch import nn", "from torch import nn\nfrom .helper import made").replace(
+            "size: module()", "size: made(module)"
+        ),
+    )
     path, _ = noisy(folder, monkeypatch)
     (folder / "helper.py").write_text("def made(module):\n    return module(inplace=False)\n")
     assert inprocess.layerbench(monkeypatch, "again", str(path)) == 2

@@ -16,7 +16,7 @@ MEASURE_SIDE = {
     "bench." + name
     for name in (
         *("cell", "clock", "compiling", "environment", "fault", "interpreter", "kineto", "law", "leak", "make", "measure", "memory"),
-        *("optimizers", "profile", "prove", "pytest_face", "roofs", "session", "state", "turns", "verify", "work", "worker"),
+        *("optimizers", "profile", "prove", "pytest_face", "roofs", "session", "state", "tolerance", "turns", "verify", "work", "worker"),
         *("check.pair", "check.references", "check.session", "check.timing"),
     )
 }

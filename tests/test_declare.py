@@ -75,8 +75,14 @@ def test_the_values_of_a_dimension(values: object) -> None:
 
 
 def test_a_word_that_is_no_dimension() -> None:
-    assert mistake(inputs=(randn("batch", "widht"),)) == "layer 'softmax': input dimension 'widht' is not in sweep; it has batch, tokens, width"
-    assert mistake(inputs=(integers("batch", below="classes"),)) == "layer 'softmax': input dimension 'classes' is not in sweep; it has batch, tokens, width"
+    assert (
+        mistake(inputs=(randn("batch", "widht"),))
+        == "layer 'softmax': input dimension 'widht' is not in sweep; it has batch, tokens, width"
+    )
+    assert (
+        mistake(inputs=(integers("batch", below="classes"),))
+        == "layer 'softmax': input dimension 'classes' is not in sweep; it has batch, tokens, width"
+    )
     assert mistake(verify_at=({"bach": 3},)) == "layer 'softmax': verify_at dimension 'bach' is not in sweep; it has batch, tokens, width"
 
 

@@ -5,7 +5,8 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    ("version", "holds"), [("2.9.0", True), ("2.13.0+cpu", True), ("2.13.9", True), ("2.14.0", False), ("2.14.1+cu130", False), ("3.0", False)]
+    ("version", "holds"),
+    [("2.9.0", True), ("2.13.0+cpu", True), ("2.13.9", True), ("2.14.0", False), ("2.14.1+cu130", False), ("3.0", False)],
 )
 def test_a_fault_ends_with_the_version_that_mends_it(version: str, holds: bool) -> None:
     assert known.wrong("sgd", "fused", "float16", version) == holds

@@ -175,7 +175,10 @@ LONG = "linear_crossentropy_with_a_name_that_does_not_end"
 def wide_run(variants: tuple[str, ...]) -> Run:
     outcomes = {name: took(0.123 + index, 0.01) for index, name in enumerate(variants[1:])}
     points = [
-        at(batch, layer=name, step=step, **STOCK, **outcomes) for batch in (8, 64) for name in ("gelu", LONG) for step in ("forward", "backward")
+        at(batch, layer=name, step=step, **STOCK, **outcomes)
+        for batch in (8, 64)
+        for name in ("gelu", LONG)
+        for step in ("forward", "backward")
     ]
     return run(*points, layers=(layer("gelu", variants), layer(LONG, variants)))
 
@@ -219,7 +222,7 @@ def test_at_no_width_an_explanation_loses_a_number(width: int) -> None:
     sidebyside.print_explanation(to, explain.explain(whole, whole.records[0].point, ("stock", "rewritten")))
     shown = text(to)
     assert max(map(len, shown.splitlines())) <= width
-    assert all("…" not in line or line.startswith("aten::") or line.startswith("outside") for line in shown.splitlines())
+    assert all("…" not in line or line.startswith(("aten::", "outside")) for line in shown.splitlines())
     for number in ("1,234.57", "1,728.40", "+493.83", "123,456,789"):
         assert number in shown
 
@@ -244,4 +247,8 @@ def test_a_weak_check_is_said_below_the_ratios() -> None:
 
 def test_the_second_copy_of_the_reference_is_no_news_where_it_was_skipped() -> None:
     whole = run(at(1, stock=SKIPPED, noise_floor=SKIPPED), at(8, stock=FAILED, noise_floor=FAILED))
-    assert [line.split(",")[0] for line in terminal.reasons(whole)] == ["FAILED softmax stock", "FAILED softmax noise_floor", "skipped softmax stock"]
+    assert [line.split(",")[0] for line in terminal.reasons(whole)] == [
+        "FAILED softmax stock",
+        "FAILED softmax noise_floor",
+        "skipped softmax stock",
+    ]
