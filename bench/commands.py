@@ -13,7 +13,7 @@ import msgspec
 from msgspec import structs
 from rich.console import Console
 
-from . import compare, explain, frame, identity, job, journal, pages, plan, sidebyside, store, summary, terminal, typed
+from . import compare, explain, frame, job, journal, pages, plan, sidebyside, store, summary, terminal, typed
 from .budget import LONGEST
 from .check import annotations, screen
 from .check import command as check_command
@@ -62,7 +62,6 @@ def run_suite(
         begun = started.isoformat(timespec="seconds")
         name = store.claim(out, started)
         header = Run(SCHEMA, name, begun, 0.0, command, suite, interleaved, described.environment, described.layers, ())
-        header = structs.replace(header, code=identity.codes(suite, described.layers))
         work = job.begin(Begun(header, order, ()), tasks, out / "results")
         whole = _carry_out(work, described, worker, prover)
     return _show(whole, out, open_page)
@@ -97,7 +96,6 @@ def run_again(file: Path, seconds: float, out: Path, command: str, hang_seconds:
             command=command,
             environment=described.environment,
             layers=described.layers,
-            code=identity.codes(old.suite, described.layers),
             records=(),
         )
         order = Order(_from_anywhere(old.suite), Selection(), threads, seconds, hang_seconds)

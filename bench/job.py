@@ -8,7 +8,7 @@ from pathlib import Path
 
 from msgspec import structs
 
-from . import compare, identity, journal, lock, store, typed
+from . import compare, journal, lock, store, typed
 from .budget import Budget
 from .declare import NOISE_FLOOR
 from .journal import Begun, Entry, Journal
@@ -62,8 +62,10 @@ def begin_again(old: Run, untold: Collection[str], begun: Begun, folder: Path) -
         records.setdefault(record.point.id, []).append(record)
     tasks = tuple(Task(found[0].point, tuple(r.variant for r in found if r.variant != NOISE_FLOOR)) for found in records.values())
     differences = compare.differences(old, begun.run)
-    layers = dict.fromkeys(task.point.layer for task in tasks)
-    differences += filter(None, [identity.difference(old, begun.run, tuple(layers))])
+    if old.layers != begun.run.layers:
+        differences.append("layers: other variants, sizes or files")
+    if (was := old.environment.commit) != (now := begun.run.environment.commit):
+        differences.append(f"commit: {was[:8] or 'none'} before, {now[:8] or 'none'} now")
     if differences:
         raise Mistake(f"{old.name} was measured under other conditions: {differences[0]}; type  {typed.command()} run  to begin anew")
     kept = tuple(Entry(0.0, tuple(found)) for id_, found in records.items() if id_ not in untold)
@@ -88,12 +90,7 @@ def _check(path: Path, begun: Begun, described: Described, tasks: Sequence[Task]
             f"undo that change, or type  {typed.command()} run  to begin anew"
         )
     seen = structs.replace(begun.run, environment=described.environment, layers=described.layers)
-    differences = compare.differences(begun.run, seen)
-    if begun.run.code:
-        now_is = identity.codes(begun.order.suite, described.layers)
-        layers = tuple(dict.fromkeys(task.point.layer for task in tasks))
-        differences += filter(None, [identity.changed(begun.run.code, now_is, layers)])
-    if differences:
+    if differences := compare.differences(begun.run, seen):
         raise Mistake(f"{path}: its run was begun under other conditions: {differences[0]}; type  {typed.command()} run  to begin anew")
 
 

@@ -231,7 +231,6 @@ class Run(Struct, frozen=True):
     notes: tuple[str, ...] = field(default=())  # what the run itself has to say: interrupted, another run was going on, ...
     roofs: tuple[Roof, ...] = ()
     stages: dict[str, float] = {}  # seconds that points took, by stage; what of `seconds` is left is starting up, roofs and storing
-    code: dict[str, str] = {}  # layer -> digest of its code; empty in files from before it was kept
 
 
 class Change(Struct, frozen=True):

@@ -152,19 +152,6 @@ def test_what_cannot_be_resumed_is_one_sentence(folder: Path, monkeypatch: pytes
     assert inprocess.layerbench(monkeypatch, "run", "--resume") == 0
 
 
-def test_other_code_on_the_same_line_is_not_taken_up(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = cut_short(folder, monkeypatch)
-    rewrite(folder, SUITE.replace("size: module()", "size: module(inplace=False)"))
-    assert refused(monkeypatch, capsys) == (
-        f"layerbench: results/{path.name}: its run was begun under other conditions: the code of layer relu has changed since; "
-        "type  layerbench run  to begin anew\n"
-    )
-    rewrite(folder, SUITE.replace("relu = Layer(", "# what it is\n\nrelu = Layer("))
-    assert inprocess.layerbench(monkeypatch, "run", "--resume") == 0
-
-
 def test_a_full_disk_under_way_says_how_to_go_on(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     put, written = journal.Journal._put, []
 
