@@ -8,7 +8,7 @@ from pathlib import Path
 
 from msgspec import structs
 
-from . import compare, journal, lock, store, typed
+from . import compare, identity, journal, lock, store, typed
 from .budget import Budget
 from .declare import NOISE_FLOOR
 from .journal import Begun, Entry, Journal
@@ -19,6 +19,7 @@ from .record import Record, Run
 from .run import Answerer, roofs, run
 from .terminal import Watch
 
+BEFORE = "is from before layerbench wrote down the code of layers: that it is the same could be told by variants, sizes, file and line only"
 INTERRUPTED = "interrupted: the points after this were not measured"
 
 
@@ -61,16 +62,18 @@ def begin_again(old: Run, untold: Collection[str], begun: Begun, folder: Path) -
     for record in old.records:
         records.setdefault(record.point.id, []).append(record)
     tasks = tuple(Task(found[0].point, tuple(r.variant for r in found if r.variant != NOISE_FLOOR)) for found in records.values())
-    differences = compare.differences(old, begun.run)
-    if old.layers != begun.run.layers:
-        differences.append("layers: other variants, sizes or files")
-    if (was := old.environment.commit) != (now := begun.run.environment.commit):
+    names = {task.point.layer for task in tasks}
+    if words := identity.edited(old.layers, begun.run.layers, names):
+        raise Mistake(f"{old.name} cannot be measured again: {words}; {_undo()}")
+    differences, known = compare.differences(old, begun.run), identity.known(old.layers, names)
+    if (was := old.environment.commit) != (now := begun.run.environment.commit) and not known:
         differences.append(f"commit: {was[:8] or 'none'} before, {now[:8] or 'none'} now")
     if differences:
         raise Mistake(f"{old.name} was measured under other conditions: {differences[0]}; type  {typed.command()} run  to begin anew")
     kept = tuple(Entry(0.0, tuple(found)) for id_, found in records.items() if id_ not in untold)
     note = f"{len(kept)} of its {len(tasks)} points are those of run {old.name}; at the others nothing could be told there"
-    work = begin(structs.replace(begun, run=structs.replace(begun.run, notes=(note,)), again=tasks), tasks, folder)
+    notes = (note,) if known else (note, f"run {old.name} {BEFORE}")
+    work = begin(structs.replace(begun, run=structs.replace(begun.run, notes=notes), again=tasks), tasks, folder)
     for entry in kept:
         work.journal.append(entry)
     return replace(work, entries=kept)
@@ -85,10 +88,12 @@ def _check(path: Path, begun: Begun, described: Described, tasks: Sequence[Task]
     if now != then:
         odd = [f"{line} is gone" for line in then if line not in now] + [f"{line} is new" for line in now if line not in then]
         what = odd[0] if odd else "their order is another"
-        raise Mistake(
-            f"{path}: the points of {begun.order.suite} are no longer those that the run was begun with: {what}; "
-            f"undo that change, or type  {typed.command()} run  to begin anew"
-        )
+        raise Mistake(f"{path}: the points of {begun.order.suite} are no longer those that the run was begun with: {what}; {_undo()}")
+    names = {task.point.layer for task in tasks}
+    if words := identity.edited(begun.run.layers, described.layers, names):
+        raise Mistake(f"{path} cannot be resumed: {words}; {_undo()}")
+    if not identity.known(begun.run.layers, names):
+        print(f"layerbench: {path} {BEFORE}", file=sys.stderr)
     seen = structs.replace(begun.run, environment=described.environment, layers=described.layers)
     if differences := compare.differences(begun.run, seen):
         raise Mistake(f"{path}: its run was begun under other conditions: {differences[0]}; type  {typed.command()} run  to begin anew")
@@ -143,6 +148,10 @@ def finish(run: Run, path: Path, journal: Journal, keep: bool) -> Run:
     else:
         journal.remove()
     return run
+
+
+def _undo() -> str:
+    return f"undo that change, or type  {typed.command()} run  to begin anew"
 
 
 def _how_to_go_on(path: Path) -> str:

@@ -29,6 +29,7 @@ DEFAULT = "layerbench.layers"  # the suite that is installed with the harness
 class Declared:
     layer: Layer
     facts: LayerFacts
+    file: Path
 
 
 def mount(suite: str, broken: dict[Path, str] | None = None) -> list[Declared]:
@@ -50,7 +51,7 @@ def mount(suite: str, broken: dict[Path, str] | None = None) -> list[Declared]:
             broken[file] = str(mistake)
             continue
         for layer in _layers(module, file):
-            declared = Declared(layer, _facts(layer, file))
+            declared = Declared(layer, _facts(layer, file), file)
             if (other := found.get(layer.name)) and other.layer is not layer:
                 raise Mistake(f"{_shown(file)}: layer {layer.name!r} is also in {other.facts.file}; give one of them another name")
             if not other or declared.facts.line > other.facts.line == 1:  # a file that only imports the layer does not declare it

@@ -48,6 +48,7 @@ class LayerFacts(Struct, frozen=True):
     variants: tuple[VariantFacts, ...]  # the first is the reference
     absent: dict[str, str]  # variant -> why there is none
     on_request: bool = False  # measured by --all and by -k only
+    digest: str = ""  # of the layer's code: see identity.  "": not known, as in run files from before it was
 
     @property
     def reference(self) -> str:

@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterator, Mapping
 from multiprocessing.connection import Connection
 from socket import socketpair
 
+from . import identity
 from .lessons import DIED, HUNG
 from .mistake import Mistake
-from .protocol import Answer, Broken, Describe, Described, First, Place, Refused, Request, receive_answer, send
+from .protocol import Answer, Broken, Describe, Described, First, Measure, Place, Prove, Refused, Request, receive_answer, send
+from .record import LayerFacts
 
 INTERPRETER = {"TRITON_INTERPRET": "1"}  # must be set before triton is imported, hence a process of its own
 HANG_SECONDS = 300.0  # a stage of a variant that does not move for so long is taken to hang, unless --hang-limit says otherwise
@@ -45,6 +47,8 @@ class Worker:
         self.on_wait: Callable[[str, str], None] = lambda stage, variant: None  # called while it works, with where it is
         self._process: subprocess.Popen[bytes] | None = None
         self._waiting = False
+        self._mounted: tuple[LayerFacts, ...] = ()  # as the first process found them, and
+        self._now: tuple[LayerFacts, ...] = ()  # as this one did
         self._connection: Connection
         self._place: Place
         self._output: Output
@@ -53,6 +57,7 @@ class Worker:
         """The suite's layers and this machine.  Raises Mistake where the suite cannot be mounted."""
         answer = self.restart()
         assert isinstance(answer, Described)
+        self._remember(answer)
         return answer
 
     def restart(self) -> Answer:
@@ -82,8 +87,17 @@ class Worker:
         """Raises WorkerDied, after which the next request starts a new worker; Mistake for what the user can mend."""
         if self._process is None:
             self._spawn()
-            self._ask(self._first)
+            self._remember(self._ask(self._first))
+        layer = request.point.layer if isinstance(request, Measure) else request.layer if isinstance(request, Prove) else ""
+        if words := identity.edited(self._mounted, self._now, {layer}):
+            raise Mistake(f"{words}, while it was being measured; undo that change")
         return self._ask(request)
+
+    def _remember(self, answer: Answer) -> None:
+        """A process that is started again mounts the suite as it is by then."""
+        if isinstance(answer, Described):
+            self._now = answer.layers
+            self._mounted = self._mounted or answer.layers
 
     def close(self) -> None:
         """End the process, and whatever it started itself."""

@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from . import compiling, environment, mount, roofs
+from . import compiling, environment, identity, mount, roofs
 from .cell import Cell
 from .clock import Clock, clock_for
 from .declare import Layer
@@ -56,7 +56,7 @@ class Session:
         declared = mount.mount(request.suite)
         self._layers = {each.layer.name: each.layer for each in declared}
         seen = environment.look(mount.locate(request.suite).parent)
-        return Described(tuple(each.facts for each in declared), seen)
+        return Described(identity.identified((each.file, each.facts) for each in declared), seen)
 
     def _measure(self, request: Measure) -> Finished:
         point = request.point

@@ -66,17 +66,8 @@ def test_where_everything_told_something_there_is_nothing_to_do(
     )
 
 
-def test_another_layer_or_machine_is_one_sentence(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path, old = noisy(folder, monkeypatch)
-    rewrite(folder, SUITE.replace('"again"', '"another"'))
-    assert inprocess.layerbench(monkeypatch, "again", str(path)) == 2
-    assert capsys.readouterr().err.splitlines()[-1] == (
-        f"layerbench: {old.name} was measured under other conditions: layers: other variants, sizes or files; "
-        "type  layerbench run  to begin anew"
-    )
-    rewrite(folder, SUITE)
+def test_another_machine_is_one_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    path, _ = noisy(folder, monkeypatch)
     document = json.loads(path.read_text())
     document[store.KEY]["environment"]["machine"] = "another"
     path.write_text(json.dumps(document))
@@ -99,3 +90,82 @@ def test_one_that_is_cut_short_is_resumed(folder: Path, monkeypatch: pytest.Monk
     new = store.read(left.with_suffix(".json"))
     assert [record.id for record in new.records] == [record.id for record in old.records]
     assert new.notes == (f"2 of its 3 points are those of run {old.name}; at the others nothing could be told there",)
+
+
+HELPED = """
+from torch import nn
+from layerbench.bench import Layer, Variant, randn
+from helper_of_relu import twice
+
+class Twice(nn.ReLU):
+    def forward(self, x):
+        return twice(super().forward(x))
+
+relu = Layer("relu", {"batch": (2, 4, 8)}, (randn("batch", 8),), lambda module, size: module(),
+    {"stock": Variant(Twice), "again": Variant(Twice)})
+"""
+HELPER = "def twice(x):\n    return 2 * x\n"
+
+
+@pytest.fixture
+def helped(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A suite whose layer calls a function of another file, measured, with a noisy point."""
+    (folder / "relu.py").write_text(HELPED)
+    (folder / "helper_of_relu.py").write_text(HELPER)
+    path, _ = noisy(folder, monkeypatch)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("suite", "helper"),
+    [
+        ("# a comment\n\n" + HELPED, HELPER),
+        (HELPED.replace("    def forward", "\n    # it doubles\n    def forward"), HELPER),
+        (HELPED, '"""Doubles."""\n\n' + HELPER),
+    ],
+    ids=["comment above", "comment inside", "docstring of the helper"],
+)
+def test_comments_and_lines_that_moved_are_the_same_layer(
+    folder: Path, helped: Path, monkeypatch: pytest.MonkeyPatch, suite: str, helper: str
+) -> None:
+    (folder / "helper_of_relu.py").write_text(helper)
+    rewrite(folder, suite)
+    assert inprocess.layerbench(monkeypatch, "again", str(helped)) == 0
+
+
+@pytest.mark.parametrize(
+    ("suite", "helper", "words"),
+    [
+        (HELPED.replace("super().forward(x)", "super().forward(-x)"), HELPER, "the code of layer 'relu' has changed: relu.py, or a file"),
+        (HELPED, HELPER.replace("2 * x", "x + x"), "the code of layer 'relu' has changed: relu.py, or a file that it imports or loads"),
+        (HELPED.replace('"again"', '"another"'), HELPER, "the code of layer 'relu' has changed: relu.py, or a file"),
+        (HELPED.replace('Layer("relu"', 'Layer("other"'), HELPER, "layer 'relu' is gone"),
+    ],
+    ids=["same line", "helper", "variant", "gone"],
+)
+def test_other_code_is_never_mixed_in(
+    folder: Path, helped: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], suite: str, helper: str, words: str
+) -> None:
+    (folder / "helper_of_relu.py").write_text(helper)
+    rewrite(folder, suite)
+    assert inprocess.layerbench(monkeypatch, "again", str(helped)) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith(f"layerbench: {helped.stem} cannot be measured again: {words}")
+    assert said.endswith("; undo that change, or type  layerbench run  to begin anew")
+
+
+def test_a_run_file_from_before_digests_is_compared_as_it_was_and_that_is_said(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, old = noisy(folder, monkeypatch)
+    document = json.loads(path.read_text())
+    for layer in document[store.KEY]["layers"]:
+        del layer["digest"]
+    path.write_text(json.dumps(document))
+    rewrite(folder, "# above\n" + SUITE)
+    assert inprocess.layerbench(monkeypatch, "again", str(path)) == 2
+    assert "layer 'relu' has other variants, sizes, file or line; undo" in capsys.readouterr().err
+    rewrite(folder, SUITE)
+    assert inprocess.layerbench(monkeypatch, "again", str(path)) == 0
+    told = f"run {old.name} is from before layerbench wrote down the code of layers: that it is the same could be told by "
+    assert f"note: {told}" in " ".join(capsys.readouterr().out.split())

@@ -152,6 +152,20 @@ def test_what_cannot_be_resumed_is_one_sentence(folder: Path, monkeypatch: pytes
     assert inprocess.layerbench(monkeypatch, "run", "--resume") == 0
 
 
+def test_a_comment_is_no_other_code_and_an_edit_on_the_same_line_is(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = cut_short(folder, monkeypatch)
+    rewrite(folder, SUITE.replace("Variant(nn.ReLU)}", "Variant(nn.ReLU6)}"))
+    assert refused(monkeypatch, capsys) == (
+        f"layerbench: results/{path.name} cannot be resumed: the code of layer 'relu' has changed: relu.py, or a file that it imports or "
+        "loads; undo that change, or type  layerbench run  to begin anew\n"
+    )
+    rewrite(folder, "# a comment\n" + SUITE)
+    assert inprocess.layerbench(monkeypatch, "run", "--resume") == 0
+    assert [record.point.id for record in newest(folder).records if record.variant == "stock"] == POINTS
+
+
 def test_a_full_disk_under_way_says_how_to_go_on(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     put, written = journal.Journal._put, []
 

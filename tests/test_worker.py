@@ -38,6 +38,7 @@ relu = Layer("relu", {"batch": (4,)}, (randn("batch", 8),), lambda module, size:
      "nokernel": Variant(NoKernel, devices=GPU)})
 """
 
+EDITED = "the code of layer 'relu' has changed: {}, or a file that it imports or loads, while it was being measured; undo that change"
 POINT = Point("relu", {"batch": 4}, "float32", "cpu", "forward")
 
 
@@ -110,6 +111,24 @@ def test_a_fault_of_ours_is_a_death_with_its_traceback_and_the_next_request_is_a
             worker.answer(Measure(POINT, ("stock", "not declared"), 0.1, ""))
         assert death.value.reason == "a fault of layerbench itself, please report it: KeyError: 'not declared'"
         assert "Traceback (most recent call last)" in capsys.readouterr().err
+        assert isinstance(worker.answer(Measure(POINT, ("stock",), 0.1, "")), Finished)
+    finally:
+        worker.close()
+
+
+def test_a_worker_that_is_started_again_takes_no_edited_layer_up(tmp_path: Path) -> None:
+    path = tmp_path / "edited.py"
+    path.write_text(SUITE)
+    worker = Worker(Describe(str(path), 1), {})
+    try:
+        worker.describe()
+        path.write_text(SUITE.replace("super().forward(x)", "super().forward(x) * 1"))
+        worker.close()
+        with pytest.raises(Mistake) as caught:
+            worker.answer(Measure(POINT, ("stock",), 0.1, ""))
+        assert str(caught.value) == EDITED.format(path)
+        path.write_text("# the same\n" + SUITE)
+        worker.close()
         assert isinstance(worker.answer(Measure(POINT, ("stock",), 0.1, "")), Finished)
     finally:
         worker.close()

@@ -54,6 +54,7 @@ class _Side:
     root: Path
     working: Path  # the working tree, which the running Python's paths lead to
     suite: Path
+    within: Path  # where files that nothing imports are looked for
     tops: dict[str, Path | None] = field(default_factory=dict)
     links: dict[Path, tuple[_Link, ...]] = field(default_factory=dict)
     digests: dict[Path, str] = field(default_factory=dict)
@@ -66,9 +67,9 @@ class _Side:
 
     @cached_property
     def contents(self) -> tuple[Path, ...]:
-        """All files of the tree, but for the harness and environments."""
+        """All files that may be loaded, but for the harness and environments."""
         found: list[Path] = []
-        for folder, folders, files in os.walk(self.root):
+        for folder, folders, files in os.walk(self.within):
             here = Path(folder)
             folders[:] = [each for each in folders if not _skipped(each) and not (here / each / "pyvenv.cfg").exists()]
             folders[:] = [each for each in folders if here / each not in self.harness]
@@ -76,13 +77,16 @@ class _Side:
         return tuple(sorted(found))
 
 
-def closures(root: Path, files: Iterable[Path], working: Path) -> dict[Path, Closure]:
-    """The closure of each layer file of a tree.  `root` is the working tree itself or the base's copy, `working` the working tree."""
+def closures(root: Path, files: Iterable[Path], working: Path, within: Path | None = None) -> dict[Path, Closure]:
+    """The closure of each layer file of a tree.  `root` is the working tree itself or the base's copy, `working` the working tree.
+
+    within: where files that nothing imports by name are looked for; the whole tree where it is None.
+    """
     sides: dict[Path, _Side] = {}
     found = {}
     for file in files:
         suite = file.parent.resolve()
-        side = sides.setdefault(suite, _Side(root.resolve(), working.resolve(), suite))
+        side = sides.setdefault(suite, _Side(root.resolve(), working.resolve(), suite, (within or root).resolve()))
         found[file] = _closure(side, suite / file.name)
     return found
 
