@@ -13,15 +13,15 @@ UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 def parse(text: str) -> float:
     """`90s`, `5m`, `1h` -> seconds.  Raises Mistake."""
-    number, unit = text[:-1], text[-1:]
+    number, unit = (text[:-1], text[-1]) if text[-1:] in UNITS else (text, "")
     try:
-        if unit not in UNITS and float(text) > 0:
-            raise Mistake(f"--budget {text}: seconds, minutes or hours?  Write {text}s, {text}m or {text}h")
-        seconds = float(number) * UNITS[unit]
-    except (KeyError, ValueError):
+        seconds = float(number) * UNITS.get(unit, 1.0)
+    except ValueError:
         seconds = -1.0
     if not 0 < seconds < float("inf"):
         raise Mistake(f"--budget {text}: not a duration; write for example 90s, 5m or 1h")
+    if not unit:
+        raise Mistake(f"--budget {text}: seconds, minutes or hours?  Write {text}s, {text}m or {text}h")
     return seconds
 
 

@@ -149,7 +149,7 @@ class Cell:
         timings = self._time(step, calls, clock, limit, interleaved)
         outcomes: dict[str, Outcome] = {}
         for name, timing in timings.items():
-            if name in self.subjects and (profiled := self._examine(name, step, traces)):
+            if profiled := self._examine(name, step, traces):
                 known = self._memory[name], self._accuracy[name], profiled, self._compiled.get(name)
                 outcomes[name] = Measured(timing, *known, (), self._work.get(step))
         return self._in_order(outcomes if self._reference_is_in() else {})
@@ -168,7 +168,9 @@ class Cell:
                 timings = interleave(left, clock=clock, limit=limit, enter=turns)
             except Exception as error:  # noqa: BLE001  the code is the user's: any exception is a result
                 timings = {}
-                self._drop(turns.variant, Failed("time", in_words(error)))
+                self._drop(
+                    turns.variant or self.reference, Failed("time", in_words(error))
+                )  # before the first turn: or it would go on for ever
             turns.settle()
             for name, failed in turns.spoilt().items():
                 self._drop(name, failed)
@@ -179,12 +181,10 @@ class Cell:
         return {}
 
     def _examine(self, name: str, step: str, traces: Path | None) -> Profile | None:
-        """After timing: still right on the buffers that were timed?  Then, of a double, its memory, once, and its profile.
-
-        None where it failed.
-        """
-        with self._attempt("recheck", name):
-            verify.judge(self._as_drawn(self.subjects[name], self._truth), self._truth)
+        """After timing: still right on the buffers that were timed?  Then memory, once, and the profile, of a double.  None: it failed."""
+        if name in self.subjects:
+            with self._attempt("recheck", name):
+                verify.judge(self._as_drawn(self.subjects[name], self._truth), self._truth)
         if name not in self.subjects:
             return None
         with self._attempt("profile" if name in self._memory else "memory", name):

@@ -34,7 +34,7 @@ def write(run: Run, path: Path) -> None:
 
 def folder(path: Path) -> Path:
     """The folder, made where it is not there; git is told to leave one that we make alone.  In somebody's repository it is output."""
-    if not path.exists():
+    if not path.is_dir():
         path.mkdir(parents=True, exist_ok=True)
         (path / ".gitignore").write_text("*\n", encoding="utf-8")
     return path

@@ -109,9 +109,9 @@ def test_after_every_step_they_still_are(monkeypatch: pytest.MonkeyPatch) -> Non
     timed: list[dict[str, int]] = []
     measure = cell.measure
 
-    def noted(*given: Any) -> dict[str, Timing]:
+    def noted(*given: Any, **named: Any) -> dict[str, Timing]:
         timed.append({name: calls[id(subject.module)] for name, subject in found.subjects.items()})
-        return measure(*given)
+        return measure(*given, **named)
 
     monkeypatch.setattr(cell, "measure", noted)
     for step in ("forward", "backward", "training", "update_sgd"):

@@ -80,7 +80,7 @@ def test_a_noise_floor_above_the_threshold_takes_its_place() -> None:
 
 
 @pytest.mark.parametrize(
-    ("now", "ratio", "word"), [(1536, 1.5, "larger"), (512, 0.5, "smaller"), (1025, 1025 / 1024, "larger"), (1024, 1.0, "same")]
+    ("now", "ratio", "word"), [(1536, 1.5, "larger"), (512, 0.5, "smaller"), (1100, 1100 / 1024, "larger"), (1024, 1.0, "same")]
 )
 def test_bytes_are_compared_exactly(now: int, ratio: float, word: str) -> None:
     change = metric(a_run(took(1.0)), a_run(took(1.0, memory=(4096, now, 2048, 3072))), "saved_bytes")

@@ -34,7 +34,7 @@ def written(path: Path, made: Run | None = None) -> dict[str, Any]:
 
 
 def files(folder: Path) -> list[str]:
-    return [path.name for path in folder.iterdir()]
+    return sorted(path.name for path in folder.iterdir())
 
 
 def refusal(action: Callable[[], object]) -> str:
@@ -48,7 +48,7 @@ def test_a_run_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     for made in (whole(), run(), fixture_run.small()):
         store.write(made, path)
         assert store.read(path) == made
-    assert files(path.parent) == ["run.json"]
+    assert files(path.parent) == [".gitignore", "run.json"]
 
 
 def test_each_sample_stands_once_in_the_file(tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def damaged(path: Path, change: Callable[[dict[str, Any]], object]) -> str:
 def test_a_newer_schema(tmp_path: Path, schema: object) -> None:
     path = tmp_path / "run.json"
     assert damaged(path, lambda document: document["layerbench"].update(schema=schema)) == (
-        f"{path}: its schema is {schema}, this layerbench reads up to 1; type  pip install --upgrade layerbench"
+        f"{path}: its schema is {schema}, this layerbench reads up to 1; bring your clone of layerbench up to date with  git pull  and try again"
     )
 
 
