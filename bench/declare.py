@@ -3,11 +3,11 @@
 Values only: nothing is registered, built or imported here, and torch is not needed to declare.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, NoReturn, get_args
 
+from .fields import DIMENSION, NAME, check_name, is_module, is_size, parameters, shown, takes
 from .mistake import Mistake
 
 if TYPE_CHECKING:
@@ -26,9 +26,6 @@ Kind = Literal["normal", "positive", "integers"]
 Size = Mapping[str, int]
 NOISE_FLOOR = "noise_floor"  # reserved: the second copy of the reference that every point measures
 
-_NAME = re.compile(r"[a-z](?:[a-z0-9_]*[a-z0-9])?")
-_DIMENSION = re.compile(r"[a-z](?:[a-z0-9_]*[a-z])?")  # no digit last: `k3` with the value 5 would read `k35` in an id
-
 
 @dataclass(frozen=True)
 class Draw:
@@ -46,6 +43,18 @@ class Draw:
     def words(self) -> tuple[str, ...]:
         """The sweep dimensions this input mentions."""
         return tuple(word for word in (*self.dims, self.below) if isinstance(word, str))
+
+    def wrong(self) -> str:
+        """What is wrong with it and what to write, as the end of a sentence; "" where nothing is."""
+        if not isinstance(self.dims, tuple | list) or not all(isinstance(dim, str) or is_size(dim) for dim in self.dims):
+            return f'has dims {shown(self.dims)}; write names from the sweep or positive whole numbers, as randn("batch", 28)'
+        if self.kind not in get_args(Kind):
+            return f"has kind {shown(self.kind)}; choose from {', '.join(get_args(Kind))}"
+        if self.kind != "integers":
+            return f"is {self.kind} and has below={shown(self.below)}; only integers have it: remove it" if self.below is not None else ""
+        if not isinstance(self.below, str) and not is_size(self.below):
+            return f'has below={shown(self.below)}; write a positive whole number or a name from the sweep, as integers("batch", below=10)'
+        return ""
 
 
 def randn(*dims: str | int) -> Draw:
@@ -75,6 +84,19 @@ class Variant:
     module: "Callable[..., nn.Module]"
     compile: bool = False
     devices: Devices = ANY
+
+    def wrong(self) -> str:
+        """What is wrong with it and what to write, as the end of a sentence; "" where nothing is."""
+        if is_module(self.module):
+            name = type(self.module).__name__
+            return f"is {shown(self.module)}; give the class, as Variant({name}), or a function that makes one"
+        if not callable(self.module):
+            return f"has module {shown(self.module)}; give a class, as Variant(nn.Linear), or a function that returns a module"
+        if not isinstance(self.compile, bool):
+            return f"has compile={shown(self.compile)}; write True or False"
+        if self.devices not in get_args(Devices):
+            return f"has devices={shown(self.devices)}; write ANY, CPU or GPU"
+        return ""
 
 
 @dataclass(frozen=True)
@@ -111,66 +133,101 @@ class Layer:
     on_request: bool = False
 
     def __post_init__(self) -> None:
-        _check_name("layer", self.name, _NAME)
-        if self.init not in get_args(Init):
-            raise Mistake(f"layer {self.name!r}: init is {self.init!r}; choose from {', '.join(get_args(Init))}")
-        if not _is_size(self.calls):
-            raise Mistake(f"layer {self.name!r}: calls is {self.calls!r}; write how many calls are made before state is compared, as 4")
+        check_name("layer", self.name, NAME)
         self._check_sweep()
+        self._check_verify_at()
         self._check_inputs()
+        self._check_build()
+        self._check_law()
         self._check_variants()
+        self._check_absent()
+        if self.init not in get_args(Init):
+            self._refuse("init", self.init, f"choose from {', '.join(get_args(Init))}")
+        if not is_size(self.calls):
+            self._refuse("calls", self.calls, "write how many calls are made before state is compared, as 4")
+        if not isinstance(self.on_request, bool):
+            self._refuse("on_request", self.on_request, "write True or False")
+
+    def _refuse(self, field: str, value: object, fix: str) -> NoReturn:
+        raise Mistake(f"layer {self.name!r}: {field} is {shown(value)}; {fix}")
 
     def _check_sweep(self) -> None:
+        if not isinstance(self.sweep, Mapping):
+            self._refuse("sweep", self.sweep, 'write a dict from dimension to sizes, as {"batch": (1, 8, 64)}')
         if not self.sweep:
             raise Mistake(f'layer {self.name!r}: the sweep is empty; write for example sweep={{"batch": (1, 8, 64)}}')
         for dimension, values in self.sweep.items():
-            _check_name("sweep dimension", dimension, _DIMENSION)
-            if not isinstance(values, tuple | list) or not values or not all(_is_size(value) for value in values):
-                raise Mistake(
-                    f"layer {self.name!r}: sweep[{dimension!r}] is {values!r}; write a tuple of positive whole numbers, as (1, 8, 64)"
-                )
+            check_name("sweep dimension", dimension, DIMENSION)
+            if not isinstance(values, tuple | list) or not values or not all(is_size(value) for value in values):
+                self._refuse(f"sweep[{dimension!r}]", values, "write a tuple of positive whole numbers, as (1, 8, 64)")
+            if len(set(values)) < len(values):
+                self._refuse(f"sweep[{dimension!r}]", values, "write every size once")
+
+    def _check_verify_at(self) -> None:
+        if not isinstance(self.verify_at, tuple | list) or not all(isinstance(size, Mapping) for size in self.verify_at):
+            self._refuse("verify_at", self.verify_at, f"write a tuple of dicts, as ({{{next(iter(self.sweep))!r}: 3}},)")
         for size in self.verify_at:
             for dimension, value in size.items():
                 self._check_dimension("verify_at", dimension)
-                if not isinstance(value, int) or value < 0:
-                    raise Mistake(f"layer {self.name!r}: verify_at has {dimension}={value!r}; write a whole number")
+                if not is_size(value) and (value != 0 or isinstance(value, bool)):
+                    raise Mistake(f"layer {self.name!r}: verify_at has {dimension}={shown(value)}; write a whole number")
 
     def _check_inputs(self) -> None:
-        if not isinstance(self.inputs, tuple | list) or not all(isinstance(draw, Draw) for draw in self.inputs):
-            raise Mistake(f'layer {self.name!r}: inputs is {self.inputs!r}; write a tuple, as (randn("batch", "width"),)')
-        for draw in self.inputs:
+        if not isinstance(self.inputs, tuple | list):
+            self._refuse("inputs", self.inputs, 'write a tuple, as (randn("batch", "width"),)')
+        for index, draw in enumerate(self.inputs):
+            if not isinstance(draw, Draw):
+                self._refuse(f"inputs[{index}]", draw, 'say how it is drawn, as randn("batch", "width")')
+            if wrong := draw.wrong():
+                raise Mistake(f"layer {self.name!r}: inputs[{index}] {wrong}")
             for dimension in draw.words():
                 self._check_dimension("input", dimension)
 
+    def _check_build(self) -> None:
+        example = "write a function of the variant's module and the size, as  lambda module, size: module(...)"
+        if not callable(self.build) or is_module(self.build):
+            self._refuse("build", self.build, example)
+        if not takes(self.build, "module", "size"):
+            raise Mistake(f"layer {self.name!r}: build takes {parameters(self.build)}; {example}")
+
+    def _check_law(self) -> None:
+        if self.law is None:
+            return
+        if not callable(self.law):
+            self._refuse("law", self.law, "write for example law=law.dropout(0.1)")
+        if getattr(self.law, "__module__", "") == f"{__package__}.law" and "<locals>" not in self.law.__qualname__:
+            self._refuse("law", self.law, f"call it, as law=law.{self.law.__name__}(0.1)")
+
     def _check_variants(self) -> None:
+        if not isinstance(self.variants, Mapping):
+            self._refuse("variants", self.variants, 'write a dict from name to Variant, as {"stock": Variant(nn.Linear)}')
         if not self.variants:
             raise Mistake(f'layer {self.name!r}: no variants; write for example variants={{"stock": Variant(nn.Linear)}}')
         for name, variant in self.variants.items():
-            _check_name("variant", name, _NAME)
+            check_name("variant", name, NAME)
             if name == NOISE_FLOOR:
                 raise Mistake(f"layer {self.name!r}: the variant name {NOISE_FLOOR!r} is taken; choose another")
             if not isinstance(variant, Variant):
-                raise Mistake(f"layer {self.name!r}: variant {name!r} is {variant!r}; write Variant(YourModule)")
-            if variant.devices not in get_args(Devices):
-                raise Mistake(f"layer {self.name!r}: variant {name!r} has devices={variant.devices!r}; write ANY, CPU or GPU")
-        if name_again := set(self.absent) & set(self.variants):
-            raise Mistake(f"layer {self.name!r}: {sorted(name_again)[0]!r} is both in variants and in absent; remove one")
+                raise Mistake(f"layer {self.name!r}: variant {name!r} is {shown(variant)}; write Variant(YourModule)")
+            if wrong := variant.wrong():
+                raise Mistake(f"layer {self.name!r}: variant {name!r} {wrong}")
         reference, first = next(iter(self.variants.items()))
         if first.devices != ANY:
             raise Mistake(
                 f"layer {self.name!r}: the first variant {reference!r} is the reference and must run on every device; remove devices="
             )
 
+    def _check_absent(self) -> None:
+        example = 'write a dict from variant to the reason, as {"triton": "the library\'s own kernel is called"}'
+        if not isinstance(self.absent, Mapping):
+            self._refuse("absent", self.absent, example)
+        for name, why in self.absent.items():
+            check_name("absent variant", name, NAME)
+            if not isinstance(why, str) or not why.strip():
+                self._refuse(f"absent[{name!r}]", why, "write a sentence that says why the layer does not have it")
+            if name in self.variants:
+                raise Mistake(f"layer {self.name!r}: {name!r} is both in variants and in absent; remove one")
+
     def _check_dimension(self, what: str, dimension: str) -> None:
         if dimension not in self.sweep:
-            raise Mistake(f"{what} dimension {dimension!r} is not in sweep; it has {', '.join(self.sweep)}")
-
-
-def _check_name(what: str, name: object, form: re.Pattern[str]) -> None:
-    if not isinstance(name, str) or not form.fullmatch(name):
-        last = "a letter" if form is _DIMENSION else "a letter or a digit"
-        raise Mistake(f"{what} name {name!r}: write lower-case letters, digits and underscores, a letter first and {last} last")
-
-
-def _is_size(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+            raise Mistake(f"{what} dimension {shown(dimension)} is not in sweep; it has {', '.join(self.sweep)}")

@@ -131,7 +131,13 @@ def _why(error: BaseException, file: Path) -> str:
 
 
 def _layers(module: ModuleType, file: Path) -> Iterator[Layer]:
+    """Those with a name at module level.  Raises Mistake where one is only held by a list, a dict or the like."""
+    named = {id(value) for value in vars(module).values()}
     for name, value in list(vars(module).items()):
+        held = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple | set | frozenset) else ()
+        if lost := [each for each in held if isinstance(each, Layer) and id(each) not in named]:
+            first = lost[0].name
+            raise Mistake(f"{_shown(file)}: {name} holds layer {first!r}, which has no name at module level; write  {first} = Layer(...)")
         if isinstance(value, Layer):
             yield value
         elif type(value).__name__ == "Layer" and type(value).__module__.endswith("bench.declare"):

@@ -86,7 +86,6 @@ def test_a_size_to_verify_at() -> None:
 def test_inputs_that_are_no_tuple() -> None:
     one = randn("batch", "width")
     assert mistake(inputs=one) == f'layer \'softmax\': inputs is {one!r}; write a tuple, as (randn("batch", "width"),)'
-    assert mistake(inputs=("batch",)) == "layer 'softmax': inputs is ('batch',); write a tuple, as (randn(\"batch\", \"width\"),)"
 
 
 def test_the_variants() -> None:
