@@ -3,12 +3,11 @@
 Values only: nothing is registered, built or imported here, and torch is not needed to declare.
 """
 
-import inspect
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, NoReturn, get_args
 
+from .fields import DIMENSION, NAME, check_name, is_module, is_size, parameters, shown, takes
 from .mistake import Mistake
 
 if TYPE_CHECKING:
@@ -27,11 +26,6 @@ Kind = Literal["normal", "positive", "integers"]
 Size = Mapping[str, int]
 NOISE_FLOOR = "noise_floor"  # reserved: the second copy of the reference that every point measures
 
-LONGEST = 60  # characters of a value that is shown
-
-_NAME = re.compile(r"[a-z](?:[a-z0-9_]*[a-z0-9])?")
-_DIMENSION = re.compile(r"[a-z](?:[a-z0-9_]*[a-z])?")  # no digit last: `k3` with the value 5 would read `k35` in an id
-
 
 @dataclass(frozen=True)
 class Draw:
@@ -46,19 +40,21 @@ class Draw:
     kind: Kind
     below: str | int | None = None
 
-    def __post_init__(self) -> None:
-        if self.kind not in get_args(Kind):
-            raise Mistake(f"an input has kind={_brief(self.kind)}; write randn(...), positive(...) or integers(..., below=...)")
-        if not isinstance(self.dims, tuple | list) or not all(isinstance(dim, str) or _is_size(dim) for dim in self.dims):
-            raise Mistake(f"an input has the dimensions {_brief(self.dims)}; write names of the sweep or whole numbers above 0")
-        if self.kind == "integers" and not (isinstance(self.below, str) or _is_size(self.below)):
-            raise Mistake(f"an input of integers has below={_brief(self.below)}; write a whole number above 0 or a name of the sweep")
-        if self.kind != "integers" and self.below is not None:
-            raise Mistake(f"an input of kind {self.kind!r} has below={_brief(self.below)}; only integers(...) has a limit")
-
     def words(self) -> tuple[str, ...]:
         """The sweep dimensions this input mentions."""
         return tuple(word for word in (*self.dims, self.below) if isinstance(word, str))
+
+    def wrong(self) -> str:
+        """What is wrong with it and what to write, as the end of a sentence; "" where nothing is."""
+        if not isinstance(self.dims, tuple | list) or not all(isinstance(dim, str) or is_size(dim) for dim in self.dims):
+            return f'has dims {shown(self.dims)}; write names from the sweep or positive whole numbers, as randn("batch", 28)'
+        if self.kind not in get_args(Kind):
+            return f"has kind {shown(self.kind)}; choose from {', '.join(get_args(Kind))}"
+        if self.kind != "integers":
+            return f"is {self.kind} and has below={shown(self.below)}; only integers have it: remove it" if self.below is not None else ""
+        if not isinstance(self.below, str) and not is_size(self.below):
+            return f'has below={shown(self.below)}; write a positive whole number or a name from the sweep, as integers("batch", below=10)'
+        return ""
 
 
 def randn(*dims: str | int) -> Draw:
@@ -89,16 +85,18 @@ class Variant:
     compile: bool = False
     devices: Devices = ANY
 
-    def __post_init__(self) -> None:
-        if _is_module(self.module):
+    def wrong(self) -> str:
+        """What is wrong with it and what to write, as the end of a sentence; "" where nothing is."""
+        if is_module(self.module):
             name = type(self.module).__name__
-            raise Mistake(f"Variant is given an instance of {name}; give the class, as Variant({name}): build makes the instances")
+            return f"is {shown(self.module)}; give the class, as Variant({name}), or a function that makes one"
         if not callable(self.module):
-            raise Mistake(f"Variant is given {_brief(self.module)}; give an nn.Module class, or a function that returns a module")
+            return f"has module {shown(self.module)}; give a class, as Variant(nn.Linear), or a function that returns a module"
         if not isinstance(self.compile, bool):
-            raise Mistake(f"Variant has compile={_brief(self.compile)}; write compile=True or compile=False")
+            return f"has compile={shown(self.compile)}; write True or False"
         if self.devices not in get_args(Devices):
-            raise Mistake(f"Variant has devices={_brief(self.devices)}; write ANY, CPU or GPU")
+            return f"has devices={shown(self.devices)}; write ANY, CPU or GPU"
+        return ""
 
 
 @dataclass(frozen=True)
@@ -135,112 +133,101 @@ class Layer:
     on_request: bool = False
 
     def __post_init__(self) -> None:
-        _check_name("layer", self.name, _NAME)
-        self._check_build()
-        if self.init not in get_args(Init):
-            raise Mistake(f"layer {self.name!r}: init is {_brief(self.init)}; choose from {', '.join(get_args(Init))}")
-        if self.law is not None and not callable(self.law):
-            raise Mistake(f"layer {self.name!r}: law is {_brief(self.law)}; write a law, as law.dropout(0.1), or leave it away")
-        if not isinstance(self.on_request, bool):
-            raise Mistake(f"layer {self.name!r}: on_request is {_brief(self.on_request)}; write True or False")
-        if not _is_size(self.calls):
-            raise Mistake(
-                f"layer {self.name!r}: calls is {_brief(self.calls)}; write how many calls are made before state is compared, as 4"
-            )
+        check_name("layer", self.name, NAME)
         self._check_sweep()
+        self._check_verify_at()
         self._check_inputs()
+        self._check_build()
+        self._check_law()
         self._check_variants()
+        self._check_absent()
+        if self.init not in get_args(Init):
+            self._refuse("init", self.init, f"choose from {', '.join(get_args(Init))}")
+        if not is_size(self.calls):
+            self._refuse("calls", self.calls, "write how many calls are made before state is compared, as 4")
+        if not isinstance(self.on_request, bool):
+            self._refuse("on_request", self.on_request, "write True or False")
 
-    def _check_build(self) -> None:
-        """Raises Mistake where build cannot be called with a variant's module and a size."""
-        if not callable(self.build) or _is_module(self.build):
-            raise Mistake(f"layer {self.name!r}: build is {_brief(self.build)}; write build=lambda module, size: module()")
-        try:
-            inspect.signature(self.build).bind(None, {})
-        except TypeError:
-            given = inspect.signature(self.build)
-            raise Mistake(
-                f"layer {self.name!r}: build takes {given}, and is called with a variant's module and a size; "
-                "write build=lambda module, size: module()"
-            ) from None
-        except ValueError:  # some functions in C do not tell
-            return
+    def _refuse(self, field: str, value: object, fix: str) -> NoReturn:
+        raise Mistake(f"layer {self.name!r}: {field} is {shown(value)}; {fix}")
 
     def _check_sweep(self) -> None:
-        if not isinstance(self.sweep, Mapping) or not self.sweep:
-            raise Mistake(f'layer {self.name!r}: the sweep is {_given(self.sweep)}; write for example sweep={{"batch": (1, 8, 64)}}')
+        if not isinstance(self.sweep, Mapping):
+            self._refuse("sweep", self.sweep, 'write a dict from dimension to sizes, as {"batch": (1, 8, 64)}')
+        if not self.sweep:
+            raise Mistake(f'layer {self.name!r}: the sweep is empty; write for example sweep={{"batch": (1, 8, 64)}}')
         for dimension, values in self.sweep.items():
-            _check_name("sweep dimension", dimension, _DIMENSION)
-            if not isinstance(values, tuple | list) or not values or not all(_is_size(value) for value in values):
-                raise Mistake(
-                    f"layer {self.name!r}: sweep[{dimension!r}] is {_brief(values)}; write a tuple of positive whole numbers, as (1, 8, 64)"
-                )
+            check_name("sweep dimension", dimension, DIMENSION)
+            if not isinstance(values, tuple | list) or not values or not all(is_size(value) for value in values):
+                self._refuse(f"sweep[{dimension!r}]", values, "write a tuple of positive whole numbers, as (1, 8, 64)")
+            if len(set(values)) < len(values):
+                self._refuse(f"sweep[{dimension!r}]", values, "write every size once")
+
+    def _check_verify_at(self) -> None:
         if not isinstance(self.verify_at, tuple | list) or not all(isinstance(size, Mapping) for size in self.verify_at):
-            raise Mistake(f'layer {self.name!r}: verify_at is {_brief(self.verify_at)}; write a tuple of sizes, as ({{"batch": 3}},)')
+            self._refuse("verify_at", self.verify_at, f"write a tuple of dicts, as ({{{next(iter(self.sweep))!r}: 3}},)")
         for size in self.verify_at:
             for dimension, value in size.items():
                 self._check_dimension("verify_at", dimension)
-                if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-                    raise Mistake(f"layer {self.name!r}: verify_at has {dimension}={_brief(value)}; write a whole number")
+                if not is_size(value) and (value != 0 or isinstance(value, bool)):
+                    raise Mistake(f"layer {self.name!r}: verify_at has {dimension}={shown(value)}; write a whole number")
 
     def _check_inputs(self) -> None:
         if not isinstance(self.inputs, tuple | list):
-            raise Mistake(f'layer {self.name!r}: inputs is {_brief(self.inputs)}; write a tuple, as (randn("batch", "width"),)')
+            self._refuse("inputs", self.inputs, 'write a tuple, as (randn("batch", "width"),)')
         for index, draw in enumerate(self.inputs):
             if not isinstance(draw, Draw):
-                raise Mistake(f'layer {self.name!r}: inputs[{index}] is {_brief(draw)}; write how it is drawn, as randn("batch", "width")')
-        for draw in self.inputs:
+                self._refuse(f"inputs[{index}]", draw, 'say how it is drawn, as randn("batch", "width")')
+            if wrong := draw.wrong():
+                raise Mistake(f"layer {self.name!r}: inputs[{index}] {wrong}")
             for dimension in draw.words():
                 self._check_dimension("input", dimension)
 
+    def _check_build(self) -> None:
+        example = "write a function of the variant's module and the size, as  lambda module, size: module(...)"
+        if not callable(self.build) or is_module(self.build):
+            self._refuse("build", self.build, example)
+        if not takes(self.build, "module", "size"):
+            raise Mistake(f"layer {self.name!r}: build takes {parameters(self.build)}; {example}")
+
+    def _check_law(self) -> None:
+        if self.law is None:
+            return
+        if not callable(self.law):
+            self._refuse("law", self.law, "write for example law=law.dropout(0.1)")
+        if getattr(self.law, "__module__", "") == f"{__package__}.law" and "<locals>" not in self.law.__qualname__:
+            self._refuse("law", self.law, f"call it, as law=law.{self.law.__name__}(0.1)")
+
     def _check_variants(self) -> None:
-        if not isinstance(self.variants, Mapping) or not self.variants:
-            raise Mistake(
-                f'layer {self.name!r}: variants is {_given(self.variants)}; write for example variants={{"stock": Variant(nn.Linear)}}'
-            )
+        if not isinstance(self.variants, Mapping):
+            self._refuse("variants", self.variants, 'write a dict from name to Variant, as {"stock": Variant(nn.Linear)}')
+        if not self.variants:
+            raise Mistake(f'layer {self.name!r}: no variants; write for example variants={{"stock": Variant(nn.Linear)}}')
         for name, variant in self.variants.items():
-            _check_name("variant", name, _NAME)
+            check_name("variant", name, NAME)
             if name == NOISE_FLOOR:
                 raise Mistake(f"layer {self.name!r}: the variant name {NOISE_FLOOR!r} is taken; choose another")
             if not isinstance(variant, Variant):
-                raise Mistake(f"layer {self.name!r}: variant {name!r} is {_brief(variant)}; write Variant(YourModule)")
-        if not isinstance(self.absent, Mapping) or not all(isinstance(why, str) for why in self.absent.values()):
-            raise Mistake(f'layer {self.name!r}: absent is {_brief(self.absent)}; write for example absent={{"triton": "needs no kernel"}}')
-        if name_again := set(self.absent) & set(self.variants):
-            raise Mistake(f"layer {self.name!r}: {sorted(name_again)[0]!r} is both in variants and in absent; remove one")
+                raise Mistake(f"layer {self.name!r}: variant {name!r} is {shown(variant)}; write Variant(YourModule)")
+            if wrong := variant.wrong():
+                raise Mistake(f"layer {self.name!r}: variant {name!r} {wrong}")
         reference, first = next(iter(self.variants.items()))
         if first.devices != ANY:
             raise Mistake(
                 f"layer {self.name!r}: the first variant {reference!r} is the reference and must run on every device; remove devices="
             )
 
+    def _check_absent(self) -> None:
+        example = 'write a dict from variant to the reason, as {"triton": "the library\'s own kernel is called"}'
+        if not isinstance(self.absent, Mapping):
+            self._refuse("absent", self.absent, example)
+        for name, why in self.absent.items():
+            check_name("absent variant", name, NAME)
+            if not isinstance(why, str) or not why.strip():
+                self._refuse(f"absent[{name!r}]", why, "write a sentence that says why the layer does not have it")
+            if name in self.variants:
+                raise Mistake(f"layer {self.name!r}: {name!r} is both in variants and in absent; remove one")
+
     def _check_dimension(self, what: str, dimension: str) -> None:
         if dimension not in self.sweep:
-            raise Mistake(f"layer {self.name!r}: {what} dimension {dimension!r} is not in sweep; it has {', '.join(self.sweep)}")
-
-
-def _check_name(what: str, name: object, form: re.Pattern[str]) -> None:
-    if not isinstance(name, str) or not form.fullmatch(name):
-        last = "a letter" if form is _DIMENSION else "a letter or a digit"
-        raise Mistake(f"{what} name {name!r}: write lower-case letters, digits and underscores, a letter first and {last} last")
-
-
-def _is_module(value: object) -> bool:
-    """Whether it is an nn.Module.  torch is not imported for that: whoever made one has done so."""
-    return any(kind.__module__.startswith("torch.nn") and kind.__name__ == "Module" for kind in type(value).__mro__)
-
-
-def _given(value: object) -> str:
-    return "empty" if value == {} else _brief(value)
-
-
-def _brief(value: object) -> str:
-    """A value in a sentence: its first line, or only what it is where that is long, as of a tensor."""
-    shown = repr(value)
-    if len(shown) <= LONGEST and "\n" not in shown:
-        return shown
-    return f"a {type(value).__name__}"
-
-
-def _is_size(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+            raise Mistake(f"{what} dimension {shown(dimension)} is not in sweep; it has {', '.join(self.sweep)}")

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .mistake import Mistake
+
 SIGMAS = 6.0  # of a binomial count: right layers are outside once in 500 million times
 ULPS = 4  # of the largest value, as of other layers
 
@@ -31,12 +33,14 @@ Law = Callable[[Observation, Observation], Deviations]
 def dropout(probability: float, residual: bool = False) -> Law:
     """y = x m / (1 - p), m = 0 with the probability p and else 1, everywhere by itself and anew in every call.
 
-    residual: plus a second input.
+    residual: plus a second input.  Raises Mistake for what is no probability.
 
     The mask is read off the output.  values: y is that of the mask; keep rate: how often m = 1; neighbours: how often two that lie side
     by side are equal; calls: how often two calls agree in a place; input 0 grad: g m / (1 - p), of the same mask.
     Source: Srivastava et al., Journal of Machine Learning Research 15, 2014; nn.Dropout.
     """
+    if isinstance(probability, bool) or not isinstance(probability, int | float) or not 0 <= probability < 1:
+        raise Mistake(f"law.dropout: probability is {probability!r}; write the share that is dropped, at least 0 and below 1, as 0.1")
     kept_share = 1 - probability
     agreement = probability**2 + kept_share**2  # of two independent masks
 

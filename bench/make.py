@@ -128,9 +128,16 @@ def variant_module(layer: Layer, variant: str, size: Size, weights: nn.Module) -
     return module.to(next((t.device for t in weights.buffers()), torch.device("cpu")))
 
 
+class Sizes(dict[str, int]):
+    """What `build` is given: dimension -> its value."""
+
+    def __missing__(self, dimension: object) -> int:
+        raise Mistake(f"build asks for size[{dimension!r}], which is not in sweep; it has {', '.join(self)}")
+
+
 def build(layer: Layer, variant: Variant, size: Size) -> nn.Module:
     """The variant's module as the layer builds it.  Raises Mistake where that is none."""
-    module = layer.build(variant.module, dict(size))
+    module = layer.build(variant.module, Sizes(size))
     if not isinstance(module, nn.Module):
         raise Mistake(f"layer {layer.name!r}: build returned {type(module).__name__}, not an nn.Module; return module(...)")
     return module

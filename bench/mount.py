@@ -13,7 +13,7 @@ import importlib.util
 import re
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -131,28 +131,19 @@ def _why(error: BaseException, file: Path) -> str:
 
 
 def _layers(module: ModuleType, file: Path) -> Iterator[Layer]:
+    """Those with a name at module level.  Raises Mistake where one is only held by a list, a dict or the like."""
+    named = {id(value) for value in vars(module).values()}
     for name, value in list(vars(module).items()):
+        held = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple | set | frozenset) else ()
+        if lost := [each for each in held if isinstance(each, Layer) and id(each) not in named]:
+            first = lost[0].name
+            raise Mistake(f"{_shown(file)}: {name} holds layer {first!r}, which has no name at module level; write  {first} = Layer(...)")
         if isinstance(value, Layer):
             yield value
-        elif hidden := [each for each in _held(value) if isinstance(each, Layer) and not _is_among(each, vars(module).values())]:
-            called = hidden[0].name
-            raise Mistake(
-                f"{_shown(file)}: layer {called!r} is inside {name}, where nothing looks for it; give it its own name at module level, "
-                f'as  {called} = Layer("{called}", ...)'
-            )
         elif type(value).__name__ == "Layer" and type(value).__module__.endswith("bench.declare"):
             raise Mistake(
                 f"{_shown(file)}: {name} was made by another copy of layerbench; import it as  from layerbench.bench import Layer"
             )
-
-
-def _held(value: object) -> list[object]:
-    """What a list, tuple, set or dict has in it."""
-    return list(value.values()) if isinstance(value, dict) else list(value) if isinstance(value, list | tuple | set | frozenset) else []
-
-
-def _is_among(layer: Layer, values: Iterable[object]) -> bool:
-    return any(layer is each for each in values)
 
 
 def _facts(layer: Layer, file: Path) -> LayerFacts:

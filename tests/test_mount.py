@@ -119,7 +119,7 @@ def test_two_copies_of_one_tree_stay_apart_side_by_side() -> None:
             "from plain_neighbour import module as plain\nfrom ..kernels.fast import module as fast"
         )
         variants = '{"stock": Variant(near), "plain": Variant(plain), "fast": Variant(fast)}'
-        put(f"{copy}/layers/gelu.py", f'{start}\n\ngelu = Layer("gelu", {{"n": (1,)}}, (), None, {variants})\n')
+        put(f"{copy}/layers/gelu.py", f'{start}\n\ngelu = Layer("gelu", {{"n": (1,)}}, (), lambda module, size: module(), {variants})\n')
     old, new = mount("old/layers")[0].layer, mount("new/layers")[0].layer
     assert [variant.module() for variant in old.variants.values()] == ["old relatively", "old by name", "old kernel"]
     assert [variant.module() for variant in new.variants.values()] == ["new relatively", "new by name", "new kernel"]
@@ -150,8 +150,8 @@ linear = Layer(
     variants={"stock": Variant(dict), "triton": Variant(dict, devices=GPU), "compile": Variant(dict, compile=True)},
     absent={"function": "the same as stock"},
 )
-computed = Layer("lin" + "ear2", {"n": (1,)}, (), None, {"stock": Variant(dict)})
-named = Layer(name="named", sweep={"n": (1,)}, inputs=(), build=None, variants={"stock": Variant(dict)})
+computed = Layer("lin" + "ear2", {"n": (1,)}, (), lambda module, size: module(), {"stock": Variant(dict)})
+named = Layer(name="named", sweep={"n": (1,)}, inputs=(), build=lambda module, size: module(), variants={"stock": Variant(dict)})
 ''',
     )
     linear, computed, named = (declared.facts for declared in mount("suite"))
@@ -193,6 +193,16 @@ def test_no_layer_at_all() -> None:
     advice = 'no Layer found; write at module level for example  softmax = Layer("softmax", ...)'
     assert refusal("suite") == f"suite: {advice}"
     assert refusal("suite/gelu.py") == f"suite/gelu.py: {advice}"
+
+
+@pytest.mark.parametrize("holder", ["[{}]", "({},)", "{{'a': {}}}"])
+def test_a_layer_that_only_a_list_holds_is_told_and_one_with_a_name_too_is_not(holder: str) -> None:
+    one = layer("gelu").strip().rpartition("gelu = ")[2]
+    start = "from layerbench.bench import Layer, Variant\n"
+    put("suite/a.py", f"{start}ALL = {holder.format(one)}\n")
+    assert refusal("suite") == "suite/a.py: ALL holds layer 'gelu', which has no name at module level; write  gelu = Layer(...)"
+    put("other/a.py", f"{start}gelu = {one}\nALL = {holder.format('gelu')}\n")
+    assert names("other") == ["gelu"]
 
 
 def test_one_name_in_two_files() -> None:

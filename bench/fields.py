@@ -1,0 +1,55 @@
+"""What was written into a field of a declaration, in words, and checks that any field may need.  Which takes what, `declare` says."""
+
+import inspect
+import re
+from collections.abc import Callable
+
+from .mistake import Mistake
+
+NAME = re.compile(r"[a-z](?:[a-z0-9_]*[a-z0-9])?")
+DIMENSION = re.compile(r"[a-z](?:[a-z0-9_]*[a-z])?")  # no digit last: `k3` with the value 5 would read `k35` in an id
+LONGEST = 80  # characters of a value that are shown
+
+
+def shown(value: object) -> str:
+    """A value in a few words: never the numbers of a tensor, and never more than a line."""
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"a {type(value).__name__} of shape {tuple(value.shape)}"
+    if is_module(value):
+        return f"a {type(value).__name__} that is made already"
+    if inspect.isfunction(value) or inspect.isbuiltin(value):
+        return f"the function {value.__name__}"
+    text = " ".join(repr(value).split())
+    return text if len(text) <= LONGEST else f"a {type(value).__name__}: {text[:LONGEST]}..."
+
+
+def is_module(value: object) -> bool:
+    """Whether this is an nn.Module and no class of them; told without torch."""
+    return not isinstance(value, type) and callable(value) and hasattr(value, "named_parameters")
+
+
+def is_size(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def check_name(what: str, name: object, form: re.Pattern[str]) -> None:
+    if not isinstance(name, str) or not form.fullmatch(name):
+        last = "a letter" if form is DIMENSION else "a letter or a digit"
+        raise Mistake(f"{what} name {shown(name)}: write lower-case letters, digits and underscores, a letter first and {last} last")
+
+
+def takes(function: Callable[..., object], *arguments: str) -> bool:
+    """Whether a function can be called with so many arguments; yes where nobody can know."""
+    try:
+        signature = inspect.signature(function)
+    except (ValueError, TypeError):  # written in C
+        return True
+    try:
+        signature.bind(*arguments)
+    except TypeError:
+        return False
+    return True
+
+
+def parameters(function: Callable[..., object]) -> str:
+    return str(inspect.signature(function))
