@@ -1,18 +1,19 @@
 """The project's commands, a session each:  nox -l  lists them,  nox -s bench  measures.  What follows  --  goes to the command itself.
 
-All sessions share one environment, so that torch is installed once; pip brings it up to date when what it is made from changes.  What
-only the tests or the lint need is added when they are first called.  `tests-newest` has an environment of its own.
+All sessions share one environment, so that torch is installed once; pip brings it up to date when what it is made from changes.
+What only tests and lint need is added to it when they are first called: who measures gets no browser and no type checker.
 """
 
 import hashlib
+import re
 import sys
-from collections.abc import Sequence
+import tomllib
 from pathlib import Path
 
 import nox
 from nox.command import CommandFailed
 
-nox.needs_version = ">=2024.10.9"  # the first with dependency groups
+nox.needs_version = ">=2022.11.21"  # the first that knows interrupt_timeout; nothing newer is used
 nox.options.sessions = ["tests", "lint"]
 
 ROOT = Path(__file__).resolve().parent
@@ -54,18 +55,18 @@ def regression_check(session: nox.Session) -> None:
 @nox.session(venv_backend="none")
 def tests(session: nox.Session) -> None:
     """Run the tests; arguments as for pytest."""
-    _run(session, "python", "-m", "pytest", *session.posargs, groups=["tests"])
+    _run(session, "python", "-m", "pytest", *session.posargs, group="tests")
 
 
 @nox.session(name="tests-newest", venv_backend="none")
 def tests_newest(session: nox.Session) -> None:
     """Run the tests with the newest versions that a user gets today, in an environment of its own; not with those of constraints.txt."""
-    environment = ENVIRONMENT.with_name("newest")
-    pip = (environment / "bin" / "python", "-m", "pip")
-    session.run(sys.executable, "-m", "virtualenv", "--quiet", environment)
-    session.run(*pip, "install", "--upgrade", "--editable", EVERYTHING, *_packages(["tests"]))
-    session.run(*pip, "freeze", "--exclude-editable")
-    session.run(environment / "bin" / "python", "-m", "pytest", *session.posargs, interrupt_timeout=INTERRUPT_SECONDS)
+    newest = ENVIRONMENT.with_name("newest")
+    python = str(newest / "bin" / "python")
+    session.run(sys.executable, "-m", "virtualenv", "--quiet", str(newest))
+    session.run(python, "-m", "pip", "install", "--upgrade", "--editable", EVERYTHING, *_dependencies("tests"))
+    session.run(python, "-m", "pip", "freeze", "--exclude-editable")  # what is tried
+    session.run(python, "-m", "pytest", *session.posargs, interrupt_timeout=INTERRUPT_SECONDS)
 
 
 @nox.session(venv_backend="none")
@@ -87,9 +88,9 @@ def validate(session: nox.Session) -> None:
 @nox.session(venv_backend="none")
 def lint(session: nox.Session) -> None:
     """Check style, layout and types."""
-    _run(session, "python", "-m", "ruff", "check", groups=["lint"])
-    _run(session, "python", "-m", "ruff", "format", "--check", groups=["lint"])
-    _run(session, "python", "-m", "mypy", groups=["lint"])
+    _run(session, "python", "-m", "ruff", "check", group="lint")
+    _run(session, "python", "-m", "ruff", "format", "--check", group="lint")
+    _run(session, "python", "-m", "mypy", group="lint")
 
 
 def _layerbench(session: nox.Session, *words: str) -> None:
@@ -97,31 +98,34 @@ def _layerbench(session: nox.Session, *words: str) -> None:
     try:
         _run(session, "layerbench", *words)
     except CommandFailed as failed:
-        sys.exit(failed.return_code)
+        code = re.fullmatch(r"Returned code (-?\d+)", str(failed))  # the newest nox alone has it as a number
+        if not code:
+            raise
+        sys.exit(int(code[1]))
 
 
-def _run(session: nox.Session, program: str, *words: str, groups: Sequence[str] = ()) -> None:
-    _install(session, groups)
-    session.run(ENVIRONMENT / "bin" / program, *words, interrupt_timeout=INTERRUPT_SECONDS)
+def _run(session: nox.Session, program: str, *words: str, group: str = "") -> None:
+    _install(session, group)
+    session.run(str(ENVIRONMENT / "bin" / program), *words, interrupt_timeout=INTERRUPT_SECONDS)
 
 
-def _install(session: nox.Session, groups: Sequence[str]) -> None:
-    """Make the shared environment, or bring it up to date, with the dependency groups that are asked for; nothing where it has all that.
-
-    The stamp has a digest of what it was made from, then the groups that it holds.
-    """
-    inputs = [sys.version, str(ROOT), *((ROOT / name).read_text() for name in ("pyproject.toml", "constraints.txt"))]
-    digest = hashlib.sha256("\n".join(inputs).encode()).hexdigest()
-    stamp = ENVIRONMENT / "installed"
-    made_from, *held = stamp.read_text().split() if stamp.exists() else [""]
-    wanted = sorted({*held, *groups})
-    if (made_from, held) == (digest, wanted):
+def _install(session: nox.Session, group: str) -> None:
+    """Make the shared environment with a dependency group, or bring it up to date; nothing where it has the group and all is as it was."""
+    project, constraints = ((ROOT / name).read_text(encoding="utf-8") for name in ("pyproject.toml", "constraints.txt"))
+    wanted = hashlib.sha256("\n".join([sys.version, str(ROOT), project, constraints]).encode()).hexdigest()
+    stamp = ENVIRONMENT / "installed"  # the digest of what it was made from, then the groups it has
+    made, *had = stamp.read_text().split() if stamp.exists() else [""]
+    groups = sorted({*had, group} - {""})
+    if made == wanted and groups == had:
         return
-    session.run(sys.executable, "-m", "virtualenv", "--quiet", ENVIRONMENT)
-    pip = (ENVIRONMENT / "bin" / "python", "-m", "pip")
-    session.run(*pip, "install", "--constraint", "constraints.txt", "--editable", EVERYTHING, *_packages(wanted))
-    stamp.write_text(" ".join([digest, *wanted]))
+    if made != wanted:
+        session.run(sys.executable, "-m", "virtualenv", "--quiet", str(ENVIRONMENT))
+    pip = (str(ENVIRONMENT / "bin" / "python"), "-m", "pip")
+    session.run(*pip, "install", "--constraint", "constraints.txt", "--editable", EVERYTHING, *_dependencies(*groups))
+    stamp.write_text("\n".join([wanted, *groups]))
 
 
-def _packages(groups: Sequence[str]) -> Sequence[str]:
-    return nox.project.dependency_groups(nox.project.load_toml(ROOT / "pyproject.toml"), *groups) if groups else ()
+def _dependencies(*groups: str) -> list[str]:
+    """Those of some groups of pyproject.toml."""
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]
+    return [each for group in groups for each in known[group]]

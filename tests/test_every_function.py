@@ -6,7 +6,6 @@ Layers are found as a run finds them.  Values in every dtype are test_layers' bu
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-import known
 import pytest
 import torch
 from torch import Tensor, nn
@@ -126,8 +125,6 @@ def test_an_empty_batch(name: str) -> None:
         stock, function = subjects(name, batch=0).values()
         expected = stock.results()
     except (ValueError, RuntimeError) as refused:
-        if known.refuses_empty(name):
-            return
         with pytest.raises(type(refused)):
             subjects(name, batch=0)["function"].results()
         return

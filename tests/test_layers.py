@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from functools import cache
 
-import known
 import pytest
 import torch
 
@@ -17,6 +16,9 @@ from layerbench.bench.remote import INTERPRETER, Worker
 
 DECLARED = {each.layer.name: each for each in mount.mount(mount.DEFAULT)}
 CPU = environment.devices()[0]
+
+# variants of torch's own that are another layer in some dtypes on a CPU, and are told so: where torch mends them, these lines go
+WRONG = {("sgd", "fused"): ("bfloat16", "float16")}  # https://github.com/pytorch/pytorch/issues/191763
 
 
 def names(compiled: bool, devices: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -34,8 +36,8 @@ def test_each_layer_has_the_four_ways_or_says_why_not() -> None:
 def test_variants_agree_at_odd_sizes(layer: str, variant: str, dtype: str) -> None:
     declared = DECLARED[layer].layer
     errors = prove(declared, (variant,), dtype, "cpu", lambda stage, name: None)[variant]
-    if known.wrong(layer, variant, dtype):
-        assert isinstance(errors, Failed), f"{variant} agrees in {dtype} with torch {torch.__version__}: known.WRONG says otherwise"
+    if dtype in WRONG.get((layer, variant), ()):
+        assert isinstance(errors, Failed), f"{variant} agrees in {dtype}: strike it from WRONG"
         assert (errors.stage, errors.reason[:9]) == ("verify", "output[0]")
         return
     assert not isinstance(errors, Failed), errors
