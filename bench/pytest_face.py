@@ -12,29 +12,36 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import torch
 
 from . import compiling, environment, make, mount, plan, verify
 from .declare import Layer
+from .fault import in_words
 from .make import Subject
 from .mistake import Mistake
 from .plan import Selection, Task
-from .record import Point
 from .tolerance import Mismatch
+
+NOT_THEIRS = (str(Path(__file__).parent), str(Path(torch.__file__).parent))  # files whose frames say nothing of a layer
+
+
+class WeakCheck(UserWarning):
+    """A check that could not have failed: the time beside it may be that of another layer."""
 
 
 def points(suite: str = mount.DEFAULT) -> Callable[..., None]:
     """A test function with a case per point and variant of a suite; each id is the record's id in a run of layerbench.
 
-    A path is looked for beside the test file that calls this, then from the working directory.  Raises Mistake where the suite cannot be
-    mounted.
+    suite is looked for beside the test file that calls this, then in the working directory.  Where it cannot be mounted, collecting that
+    file fails with the sentence that says why.
     """
-    caller = Path(sys._getframe(1).f_globals.get("__file__", "."))
-    beside = caller.parent / suite
-    declared = mount.mount(str(beside) if beside.exists() else suite)
+    try:
+        declared = mount.mount(_found(suite, sys._getframe(1).f_globals.get("__file__")))
+    except Mistake as mistake:
+        raise pytest.Collector.CollectError(str(mistake)) from None
     layers = {each.layer.name: each.layer for each in declared}
     tasks = plan.plan([each.facts for each in declared], environment.devices(), Selection(everything=True))
     cases = [
@@ -45,14 +52,62 @@ def points(suite: str = mount.DEFAULT) -> Callable[..., None]:
 
     @pytest.mark.parametrize(("layer", "task", "variant"), cases)
     def test_point(benchmark: Any, layer: Layer, task: Task, variant: str) -> None:
+        __tracebackhide__ = _hidden
         _measure(benchmark, layer, task, variant)
 
     return test_point
 
 
-def _verified(layer: Layer, point: Point, variant: str) -> Subject:
-    """A variant that has agreed with the reference.  What the check could not have seen is a warning."""
+def _hidden(seen: pytest.ExceptionInfo[BaseException]) -> bool:
+    """Our frames, unless there is nothing else to show: pytest would say that it shows nothing."""
+    return not isinstance(seen.value, pytest.fail.Exception)
+
+
+def _found(suite: str, caller: str | None) -> str:
+    """Raises Mistake where there is no such suite."""
+    if suite == mount.DEFAULT:
+        return suite
+    beside = Path(caller).resolve().parent / suite if caller else Path(suite)
+    if beside.exists() or Path(suite).exists():
+        return str(beside if beside.exists() else suite)
+    raise Mistake(
+        f"points({suite!r}): there is no such file or folder beside {caller or 'the test file'}, nor in {Path.cwd()}; mend the path"
+    )
+
+
+def _measure(benchmark: Any, layer: Layer, task: Task, variant: str) -> None:
+    """Skip what this device cannot run, verify, and benchmark one step."""
+    __tracebackhide__ = _hidden
+    point = task.point
+    declared = layer.variants[variant]
+    if declared.devices not in ("any", "cpu" if point.device == "cpu" else "gpu"):
+        pytest.skip(f"{variant} is declared for devices={declared.devices!r}, and this point is on {point.device}")
+    if declared.compile and point.device == "cpu" and (missing := compiling.missing_compiler()):
+        pytest.skip(missing)
+    benchmark.group = point.id
+    failed: Exception | None = None
+    try:
+        subject, weak = _verified(layer, task, variant)
+    except Exception as error:  # noqa: BLE001  the code is the user's; told outside of this block, or pytest shows both
+        failed = error
+    if failed:
+        _told(variant, failed)
+    call = make.call(subject, point.step)
+    if weak:
+        benchmark.extra_info["weak checks"] = weak
+        warnings.warn(WeakCheck(f"{point.layer}: {'; '.join(weak)}"), stacklevel=1)
+    if call.setup is None:
+        benchmark(call.step, None)
+    else:
+        setup = call.setup
+        benchmark.pedantic(call.step, setup=lambda: ((setup(),), {}), rounds=50, warmup_rounds=5)
+
+
+def _verified(layer: Layer, task: Task, variant: str) -> tuple[Subject, list[str]]:
+    """The variant, ready to be timed, and the checks that it could not have failed.  Raises Mismatch, and whatever a layer raises."""
+    point = task.point
     truth = verify.truth(layer, point.size, getattr(torch, point.dtype), point.device, seed=0)
+    verify.check_not_random(layer, truth)
     module = make.variant_module(layer, variant, point.size, truth.weights)
     subject = make.subject(variant, module, truth.inputs, truth.cotangents)
     if layer.variants[variant].compile:
@@ -60,28 +115,17 @@ def _verified(layer: Layer, point: Point, variant: str) -> Subject:
         compiling.compile_cold(subject, any(cotangent is not None for cotangent in truth.cotangents))
         module.load_state_dict(truth.weights.state_dict())  # as drawn: to compile it was called, which may change its buffers
     verify.judge(subject, truth)
-    for weak in verify.weaknesses(truth):
-        warnings.warn(f"{point.id}: weak check: {weak}", stacklevel=1)
-    return subject
+    return subject, verify.weaknesses(truth)
 
 
-def _measure(benchmark: Any, layer: Layer, task: Task, variant: str) -> None:
-    """Skip what this device cannot run, verify, and benchmark one step.  A variant that is not the same layer is one sentence."""
-    __tracebackhide__ = True
-    point = task.point
-    declared = layer.variants[variant]
-    if declared.devices not in ("any", "cpu" if point.device == "cpu" else "gpu"):
-        pytest.skip(f"{variant} is declared for devices={declared.devices!r}, and this point is on {point.device}")
-    if declared.compile and point.device == "cpu" and (missing := compiling.missing_compiler()):
-        pytest.skip(missing)
-    try:
-        subject = _verified(layer, point, variant)
-    except (Mistake, Mismatch, compiling.CompiledNothing) as error:
-        pytest.fail(f"{point.id}: {variant} is not the same layer: {error}", pytrace=False)
-    call = make.call(subject, point.step)
-    benchmark.group = point.id
-    if call.setup is None:
-        benchmark(call.step, None)
-    else:
-        setup = call.setup
-        benchmark.pedantic(call.step, setup=lambda: ((setup(),), {}), rounds=50, warmup_rounds=5)
+def _told(variant: str, error: Exception) -> NoReturn:
+    """A variant that is wrong fails in one line; what its own code raises is shown from that code on, and nothing of ours before it."""
+    __tracebackhide__ = _hidden
+    trace = error.__traceback__
+    while trace and trace.tb_frame.f_code.co_filename.startswith(NOT_THEIRS):
+        trace = trace.tb_next
+    if isinstance(error, Mismatch):
+        pytest.fail(f"{variant} is not the same layer: {error}", pytrace=False)
+    if isinstance(error, Mistake) or trace is None:
+        pytest.fail(f"{variant}: {in_words(error)}", pytrace=False)
+    raise error.with_traceback(trace)

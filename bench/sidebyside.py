@@ -14,7 +14,7 @@ from .record import Change
 LONGEST, SHORTEST = 60, 20  # characters of an operator's name
 OPERATORS = 20  # rows of `layerbench explain`; the others are one row
 OPERATORS_LEGEND = (
-    "Self time, without the operators called inside: each variant's profile, scaled to its unprofiled time. Bytes are those allocated. "
+    "Per step. Self time, without the operators called inside: each variant's profile, scaled to its unprofiled time. Bytes are those allocated. "
     "A dash: none."
 )
 
@@ -62,11 +62,9 @@ def print_explanation(console: Console, found: Explanation) -> None:
         why = f"the profiler contradicts the times: {slower} is slower, and looks faster with the profiler on"
         console.print(Text(f"{why}; the times below are scaled to those without it", style="bold"))
     console.print(Text(f"{found.point.id}: {a} and {b}", style="bold"))
-    spent = Columns((f"calls {a}", b, f"µs {a}", b, f"{b} - {a}"), lambda row: [*_calls(row), *_microseconds(row)])
+    calls, times = Columns((f"calls {a}", b), _calls), Columns((f"µs {a}", b, f"{b} - {a}"), _microseconds)
     nbytes = Columns((f"bytes {a}", b), _bytes)
-    whole = Columns((*spent.names, *nbytes.names), lambda row: [*spent.cells(row), *nbytes.cells(row)])
-    fits = fitting.excess(console, _operators(rows, whole, SHORTEST)) <= 0
-    for columns in [whole] if fits else [spent, nbytes]:
+    for columns in _fitting(console, rows, ([[calls, times, nbytes]], [[calls, times], [nbytes]], [[calls], [times], [nbytes]])):
         longest = min(LONGEST, max(len(row.operator) for row in rows))
         room = longest - max(0, fitting.excess(console, _operators(rows, columns, longest)))
         console.print(_operators(rows, columns, room))
@@ -81,14 +79,23 @@ class Columns(NamedTuple):
     cells: Callable[[Row], list[str]]
 
 
-def _operators(rows: Sequence[Row], columns: Columns, longest: int) -> Table:
+def _fitting(console: Console, rows: Sequence[Row], ways: Sequence[list[list[Columns]]]) -> list[list[Columns]]:
+    """The first way of sharing columns out to tables in which every table fits; else the last."""
+    for way in ways:
+        if all(fitting.excess(console, _operators(rows, columns, SHORTEST)) <= 0 for columns in way):
+            return way
+    return ways[-1]
+
+
+def _operators(rows: Sequence[Row], columns: Sequence[Columns], longest: int) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("operator, per step", no_wrap=True)
-    for name in columns.names:
+    table.add_column("operator", no_wrap=True)
+    for name in (name for each in columns for name in each.names):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         style = "bold" if row.operator == "total" else ""
-        table.add_row(*(Text(cell, style=style) for cell in (fitting.shortened(row.operator, longest), *columns.cells(row))))
+        cells = [cell for each in columns for cell in each.cells(row)]
+        table.add_row(*(Text(cell, style=style) for cell in (fitting.shortened(row.operator, longest), *cells)))
     return table
 
 

@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,11 +46,13 @@ def claim(out: Path, started: datetime) -> str:
 
     It is taken by making reports/NAME/, which only one of them can.  Raises Mistake where nothing can be written.
     """
-    return guarded(lambda: _claim(out, started.strftime("%Y%m%d-%H%M%S")), out)
+    for name in ("results", "reports"):
+        guarded(partial(folder, out / name), out / name)
+    return guarded(lambda: _claim(out, started.strftime("%Y%m%d-%H%M%S")), out / "reports")
 
 
 def _claim(out: Path, stem: str) -> str:
-    results, reports = folder(out / "results"), folder(out / "reports")
+    results, reports = out / "results", out / "reports"
     for number in itertools.count(1):
         name = stem if number == 1 else f"{stem}-{number}"
         if any((results / f"{name}{suffix}").exists() for suffix in (".json", ".journal", CHECK_SUFFIX)):

@@ -100,7 +100,7 @@ def test_an_input_dimension_that_is_not_in_the_sweep(
 ) -> None:
     (folder / "mine.py").write_text(SUITE.replace('randn("batch", "width")', 'randn("batch", "widht")'))
     assert inprocess.layerbench(monkeypatch, "run", "--suite", "mine.py") == 2
-    assert capsys.readouterr().err == "layerbench: mine.py: layer 'linear': input dimension 'widht' is not in sweep; it has batch, width\n"
+    assert capsys.readouterr().err == "layerbench: mine.py: input dimension 'widht' is not in sweep; it has batch, width\n"
 
 
 def test_state_dicts_that_differ_are_told_and_the_others_are_measured(

@@ -23,29 +23,57 @@ class Wrong(nn.Softmax):
     def forward(self, x):
         return super().forward(x) * 1.01
 
+class Raises(nn.Softmax):
+    def forward(self, x):
+        raise KeyError('mine')
+
+class Zero(nn.Module):
+    def forward(self, x):
+        return x * 0
+
+zero = Layer("zero", {"batch": (4,)}, (randn("batch", 8),), lambda module, size: module(), {"stock": Variant(Zero)})
 norm = Layer("norm", {"batch": (4,)}, (randn("batch", 8),), lambda module, size: module(8),
     {"stock": Variant(nn.BatchNorm1d), "compile": Variant(nn.BatchNorm1d, compile=True)})
 softmax = Layer("softmax", {"batch": (1, 10), "width": (64,)}, (randn("batch", "width"),), lambda module, size: module(-1),
-    {"stock": Variant(nn.Softmax), "manual": Variant(Manual), "wrong": Variant(Wrong), "gpu": Variant(Manual, devices=GPU)})
+    {"stock": Variant(nn.Softmax), "manual": Variant(Manual), "wrong": Variant(Wrong), "raises": Variant(Raises),
+     "gpu": Variant(Manual, devices=GPU)})
 """
 
 
 TESTS = """
 from layerbench.bench.pytest_face import points
 
-test_point = points("my_layers.py")  # beside this file, wherever pytest was started
+test_point = points("my_layers.py")
 """
 
 
-def face(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    (folder / "my_layers.py").write_text(LAYERS)
-    (folder / "test_mine.py").write_text(TESTS)
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--benchmark-only", "test_mine.py", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+def face(folder: Path, *arguments: str, tests: str = TESTS, where: str = "") -> subprocess.CompletedProcess[str]:
+    """Layers and tests in a folder of their own, and pytest called above it, unless told otherwise."""
+    (folder / "mine").mkdir()
+    (folder / "mine" / "my_layers.py").write_text(LAYERS)
+    (folder / "mine" / "test_mine.py").write_text(tests)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "--benchmark-only",
+        str(folder / "mine" / "test_mine.py"),
+        *arguments,
+    ]
+    return subprocess.run(command, cwd=folder / where, capture_output=True, text=True, check=False)
+
+
+def section(printed: str, title: str) -> list[str]:
+    """The lines under a title of pytest's, without the headings of single tests."""
+    lines = printed.partition(f"= {title} =")[2].splitlines()[1:]
+    until = next(number for number, line in enumerate(lines) if line.startswith("==="))
+    return [line for line in lines[:until] if line.strip() and not line.startswith("___")]
 
 
 def test_k_selects_points_by_id_and_the_run_is_a_pytest_benchmark_file(tmp_path: Path) -> None:
-    done = face(tmp_path, "-k", "batch10 and not wrong", "--benchmark-json", "out.json", "-rs")
+    done = face(tmp_path, "-k", "batch10 and not wrong and not raises", "--benchmark-json", "out.json", "-rs")
     assert done.returncode == 0, done.stdout
     names = [each["param"] for each in json.loads((tmp_path / "out.json").read_text())["benchmarks"]]
     point = "cpu-float32-batch10-width64"
@@ -63,31 +91,38 @@ def test_a_compiled_variant_with_running_statistics_is_verified_as_drawn(tmp_pat
     assert "1 passed" in done.stdout
 
 
-def test_a_wrong_variant_fails_its_test_and_is_not_timed(tmp_path: Path) -> None:
+def test_a_wrong_variant_fails_its_test_in_one_line_and_is_not_timed(tmp_path: Path) -> None:
     done = face(tmp_path, "-k", "forward and batch10 and wrong", "--benchmark-json", "out.json")
     assert done.returncode == 1
-    failures = done.stdout.partition("FAILURES")[2].partition("short test summary")[0]
-    assert "softmax-forward-cpu-float32-batch10-width64: wrong is not the same layer: output: off by" in failures
-    assert "verify.py" not in failures  # no page of our own code
-    assert len(failures.splitlines()) < 8
+    (told,) = section(done.stdout, "FAILURES")
+    assert told.startswith("wrong is not the same layer: output: off by ")
     assert not (tmp_path / "out.json").exists()  # pytest-benchmark writes none where nothing was timed
 
 
-def test_a_suite_is_found_beside_its_test_file_from_any_folder(tmp_path: Path) -> None:
-    (tmp_path / "inner").mkdir()
-    (tmp_path / "inner" / "my_layers.py").write_text(LAYERS)
-    (tmp_path / "inner" / "test_mine.py").write_text(TESTS)
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--benchmark-only", "--collect-only", "-q", "inner/test_mine.py"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+def test_what_a_variant_itself_raises_is_shown_from_its_own_code_on(tmp_path: Path) -> None:
+    done = face(tmp_path, "-k", "forward and batch10 and raises")
+    assert done.returncode == 1
+    told = "\n".join(section(done.stdout, "FAILURES"))
+    assert ("raise KeyError('mine')" in told, "KeyError: 'mine'" in told) == (True, True)
+    assert [name for name in ("verify.py", "make.py", "pytest_face.py", "torch/nn") if name in told] == []
+
+
+def test_a_weak_check_is_a_warning_and_stands_in_the_file(tmp_path: Path) -> None:
+    done = face(tmp_path, "-k", "zero and forward", "--benchmark-json", "out.json")
     assert done.returncode == 0, done.stdout
-    assert "softmax-forward-cpu-float32-batch10-width64-manual" in done.stdout
+    assert "WeakCheck: zero: output: zeros would pass" in done.stdout
+    (found,) = json.loads((tmp_path / "out.json").read_text())["benchmarks"]
+    assert found["extra_info"]["weak checks"][0] == "output: zeros would pass"
 
 
-def test_a_weak_check_is_a_warning(tmp_path: Path) -> None:
-    weak = LAYERS.replace('{"batch": (1, 10), "width": (64,)}', '{"batch": (10,), "width": (1,)}')
-    (tmp_path / "my_layers.py").write_text(weak)  # a softmax over one number is 1, and its gradient 0
-    (tmp_path / "test_mine.py").write_text(TESTS)
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--benchmark-only", "test_mine.py", "-k", "forward and manual"]
+def test_a_suite_is_found_in_the_working_directory_too_and_where_it_is_not_one_sentence_says_so(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "other.py").write_text(LAYERS)
+    tests = TESTS.replace("my_layers", "other")
+    done = face(tmp_path, "-k", "zero and forward", tests=tests, where="elsewhere")
+    assert done.returncode == 0, done.stdout
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "mine/test_mine.py"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert "weak check: output: a constant mean would pass" in done.stdout
-    assert "weak check: input 0 grad: zeros would pass" in done.stdout
+    assert done.returncode == 2
+    told = f"points('other.py'): there is no such file or folder beside {tmp_path}/mine/test_mine.py, nor in {tmp_path}; mend the path"
+    assert section(done.stdout, "ERRORS") == [told]

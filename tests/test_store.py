@@ -17,7 +17,7 @@ import pytest
 from pytest_benchmark.stats import Stats
 from runs import CHECKED, FAILED, SKIPPED, at, run, took
 
-from layerbench.bench import store
+from layerbench.bench import store, typed
 from layerbench.bench.mistake import Mistake
 from layerbench.bench.record import Accuracy, Compiled, Run, TensorError
 
@@ -192,7 +192,7 @@ def damaged(path: Path, change: Callable[[dict[str, Any]], object]) -> str:
 def test_a_newer_schema(tmp_path: Path, schema: object) -> None:
     path = tmp_path / "run.json"
     assert damaged(path, lambda document: document["layerbench"].update(schema=schema)) == (
-        f"{path}: its schema is {schema}, this layerbench reads up to 1; bring your clone of layerbench up to date with  git pull  and try again"
+        f"{path}: its schema is {schema}, this layerbench reads up to 1; {typed.NEWER}"
     )
 
 
