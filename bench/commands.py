@@ -50,6 +50,22 @@ def run_suite(
     open_page: bool = False,
 ) -> int:
     """Measure a suite and write its run file and page.  Returns the exit code."""
+    whole = _measure(suite, selection, threads, seconds, out, dry_run, command, interleaved, hang_seconds)
+    return _show(whole, out, open_page) if whole else 0
+
+
+def _measure(
+    suite: str,
+    selection: Selection,
+    threads: int,
+    seconds: float,
+    out: Path,
+    dry_run: bool,
+    command: str,
+    interleaved: bool = True,
+    hang_seconds: float = HANG_SECONDS,
+) -> Run | None:
+    """The run, which is written; None where its points were only to be printed."""
     started, order = datetime.now(UTC), Order(_from_anywhere(suite), selection, threads, seconds, hang_seconds)
     with workers(suite, threads, hang_seconds) as (worker, prover):
         described = worker.describe()
@@ -58,13 +74,11 @@ def run_suite(
             print(f"{left} of {len(described.layers)} layers are measured on request only: --all, or -k NAME", file=sys.stderr)
         if dry_run:
             _print_plan(tasks)
-            return 0
+            return None
         begun = started.isoformat(timespec="seconds")
-        name = store.claim(out, started)
-        header = Run(SCHEMA, name, begun, 0.0, command, suite, interleaved, described.environment, described.layers, ())
+        header = Run(SCHEMA, "", begun, 0.0, command, suite, interleaved, described.environment, described.layers, ())
         work = job.begin(Begun(header, order, ()), tasks, out / "results")
-        whole = _carry_out(work, described, worker, prover)
-    return _show(whole, out, open_page)
+        return _carry_out(work, described, worker, prover)
 
 
 def resume_run(path: Path | None, out: Path, open_page: bool = False) -> int:
@@ -91,7 +105,7 @@ def run_again(file: Path, seconds: float, out: Path, command: str, hang_seconds:
         described = worker.describe()
         run = structs.replace(
             old,
-            name=store.claim(out, started),
+            name="",
             started=started.isoformat(timespec="seconds"),
             command=command,
             environment=described.environment,
@@ -151,11 +165,11 @@ def explain_point(
         names = explain.pair(described.layers, layer, variants)
         candidates = plan.plan(described.layers, described.environment.devices, replace(selection, expression=""))
         chosen = explain.only(selection, explain.choose(candidates, layer, selection), names)
-        code = run_suite(suite, chosen, threads, LONGEST, out, False, command)
-        file = store.newest(out / "results")
+        stored = _measure(suite, chosen, threads, LONGEST, out, False, command)
+        assert stored
+        code = _show(stored, out, False)
     else:
-        chosen, code = selection, 0
-    stored = store.read(file)
+        stored, chosen, code = store.read(file), selection, 0
     names = explain.pair(stored.layers, layer, variants)
     point = explain.choose(explain.tasks(stored), layer, chosen)
     sidebyside.print_explanation(_console(), explain.explain(stored, point, names))
@@ -190,7 +204,7 @@ def check_suite(order: CheckOrder, as_json: bool, out: Path) -> int:
         return exit_code_of_check(found)
     screen.print_check(_console(), found)
     for what, path in paths.items():
-        print(f"{what + ':':<9}{path}")
+        print(f"{what + ':':<9}{pages.address(path) if what == 'page' else path}")
     return exit_code_of_check(found)
 
 
@@ -203,7 +217,7 @@ def compare_runs(old: Path, new: Path, out: Path) -> int:
     sidebyside.print_changes(_console(), changes, compare.differences(before, after))
     terminal.print_weak(_console(), after.records)
     page = out / "reports" / f"{after.name}-against-{before.name}" / "index.html"
-    print(store.guarded(partial(report.write, after, page, changes), out))
+    print(pages.address(store.guarded(partial(report.write, after, page, changes), out)))
     return 1 if compare.failures(changes) else 0
 
 

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 from msgspec import structs
@@ -39,8 +40,9 @@ class Job:
 
 
 def begin(begun: Begun, tasks: Sequence[Task], folder: Path) -> Job:
-    """Raises Mistake where the folder cannot be written."""
-    begun = structs.replace(begun, tasks=tuple(map(_line, tasks)))
+    """Give the run its name, and begin its journal.  Raises Mistake where the folder cannot be written."""
+    name = store.claim(folder.parent, datetime.fromisoformat(begun.run.started))
+    begun = structs.replace(begun, run=structs.replace(begun.run, name=name), tasks=tuple(map(_line, tasks)))
     return Job(begun, tuple(tasks), (), Journal(folder / f"{begun.run.name}.journal", begun))
 
 

@@ -10,7 +10,7 @@ from .mistake import Mistake
 
 
 def _above_zero(seconds: float) -> float:
-    if seconds <= 0:
+    if not seconds > 0:
         raise Mistake(f"--hang-limit {seconds:g}: give seconds above 0, as --hang-limit 300")
     return seconds
 

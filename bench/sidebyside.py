@@ -14,8 +14,8 @@ from .record import Change
 LONGEST, SHORTEST = 60, 20  # characters of an operator's name
 OPERATORS = 20  # rows of `layerbench explain`; the others are one row
 OPERATORS_LEGEND = (
-    "Per step. Self time, without the operators called inside: each variant's profile, scaled to its unprofiled time. Bytes are those allocated. "
-    "A dash: none."
+    "Per step. Self time, without the operators called inside: each variant's profile, scaled to its unprofiled time. Bytes are those "
+    "allocated. A dash: none."
 )
 
 
@@ -62,9 +62,9 @@ def print_explanation(console: Console, found: Explanation) -> None:
         why = f"the profiler contradicts the times: {slower} is slower, and looks faster with the profiler on"
         console.print(Text(f"{why}; the times below are scaled to those without it", style="bold"))
     console.print(Text(f"{found.point.id}: {a} and {b}", style="bold"))
-    calls, times = Columns((f"calls {a}", b), _calls), Columns((f"µs {a}", b, f"{b} - {a}"), _microseconds)
+    called, spent = Columns((f"calls {a}", b), _calls), Columns((f"µs {a}", b, f"{b} - {a}"), _microseconds)
     nbytes = Columns((f"bytes {a}", b), _bytes)
-    for columns in _fitting(console, rows, ([[calls, times, nbytes]], [[calls, times], [nbytes]], [[calls], [times], [nbytes]])):
+    for columns in _fitting(console, rows, ([[called, spent, nbytes]], [[called, spent], [nbytes]], [[called], [spent], [nbytes]])):
         longest = min(LONGEST, max(len(row.operator) for row in rows))
         room = longest - max(0, fitting.excess(console, _operators(rows, columns, longest)))
         console.print(_operators(rows, columns, room))

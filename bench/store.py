@@ -8,6 +8,7 @@ import itertools
 import json
 import math
 import os
+import uuid
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
@@ -25,11 +26,14 @@ KEY = "layerbench"
 CHECK_SUFFIX = ".check.json"  # of what `layerbench check` writes: no run file, though it lies beside them
 PYTEST_BENCHMARK = "5.3.1"  # whose format this is
 
+LONGEST_SECONDS = 1e9  # of a call that anybody has waited for
+
 T = TypeVar("T")
 
 
 def write(run: Run, path: Path) -> None:
     """Write a run file: to a new file beside it first, so that a crash leaves the old one or the new one.  Raises Mistake if it cannot."""
+    guarded(partial(folder, path.parent), path.parent)
     guarded(lambda: replace(json.dumps(_document(run), allow_nan=False), path), path.parent)
 
 
@@ -65,13 +69,16 @@ def _claim(out: Path, stem: str) -> str:
 
 def replace(text: str, path: Path) -> None:
     """Write a whole file in the place of what was there, in one step."""
-    folder(path.parent)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")  # another may be writing the same file
+    try:
+        with new.open("x", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
 
 
 def guarded(write: Callable[[], T], folder: Path) -> T:
@@ -111,14 +118,28 @@ def read(path: Path) -> Run:
 
 
 def _check_samples(run: Run) -> None:
-    """Raises ValueError where a measurement has no samples, or one that is no time."""
+    """Raises ValueError where a measurement has no samples, or one that is no time; where records do not fit each other, or the layers."""
     for record in run.records:
         if isinstance(record.outcome, Measured):
             timing = record.outcome.timing
             if not timing.seconds or timing.calls_per_sample < 1:
                 raise ValueError(f"{record.id} has no samples")
-            if not all(0 < seconds < math.inf for seconds in timing.seconds):
+            if not all(0 < seconds < LONGEST_SECONDS for seconds in timing.seconds):
                 raise ValueError(f"{record.id} has a sample that is not a time above 0")
+            if len(timing.order) != len(timing.seconds):
+                raise ValueError(f"{record.id} has {len(timing.seconds)} samples and {len(timing.order)} places of them in time")
+    rounds: dict[str, set[int]] = {}
+    for record in run.records:
+        if isinstance(record.outcome, Measured):
+            rounds.setdefault(record.point.id, set()).add(len(record.outcome.timing.seconds))
+    if run.interleaved and (odd := [point for point, numbers in rounds.items() if len(numbers) > 1]):
+        raise ValueError(f"{odd[0]} has variants with more samples than others, though they were timed in turns")
+    ids = [record.id for record in run.records]
+    if twice := sorted({id_ for id_ in ids if ids.count(id_) > 1}) if len(set(ids)) < len(ids) else []:
+        raise ValueError(f"{twice[0]} is there twice")
+    known = {layer.name for layer in run.layers}
+    if strange := [record.point.layer for record in run.records if record.point.layer not in known]:
+        raise ValueError(f"layer {strange[0]} is not among its layers")
 
 
 def _benchmark_at(document: dict[str, Any], number: int) -> Any:

@@ -39,16 +39,14 @@ def check_finite(exact: Mapping[str, Tensor], own: Mapping[str, Tensor], draws: 
         finite, dtype = tensor.isfinite(), own[name].dtype if name in own else tensor.dtype
         odd, nan = int((~finite).sum()), int(tensor.isnan().sum())
         if 2 * odd >= tensor.numel() or 4 * nan >= tensor.numel():
-            raise Mistake(
-                f"{name}: NaN or infinite in {_places(odd, tensor)} of the reference itself, so nothing is proved; {_advice(draws)}"
-            )
+            raise Mistake(f"{name}: NaN or infinite in {_places(odd, tensor)}, so nothing is proved; {_advice(draws)}")
         seen = comparable(tensor, dtype)
         beyond = int((finite & ~seen).sum())
         broken = 0 if random or name not in own else int((seen & ~own[name].to(seen.device).isfinite()).sum())
         if broken or 2 * (odd + beyond) >= tensor.numel():
             word, where = str(dtype).removeprefix("torch."), _places(broken or beyond, tensor)
             raise Mistake(
-                f"{name}: the reference in {word} is NaN or infinite in {where} where it is a number in float64; "
+                f"{name}: in {word} NaN or infinite in {where} where it is a number in float64; "
                 f"make its inputs or weights smaller, or leave {word} out"
             )
 

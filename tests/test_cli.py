@@ -62,6 +62,7 @@ BAD = {
         f"--threads 100000: this machine has {os.cpu_count()} cores; give a number from 1 to {os.cpu_count()}, or 0 for torch's own choice",
     ),
     "a budget without a unit": (["--budget", "5"], "--budget 5: seconds, minutes or hours?  Write 5s, 5m or 5h"),
+    "a hang limit that is no number": (["--hang-limit", "nan"], "--hang-limit nan: give seconds above 0, as --hang-limit 300"),
     "hang limit": (["--hang-limit", "0"], "--hang-limit 0: give seconds above 0, as --hang-limit 300"),
     "a journal alone": (["x.journal"], "x.journal: a journal is given with --resume; type  layerbench run --resume x.journal"),
 }
@@ -225,14 +226,22 @@ def test_open_shows_the_page_in_a_browser_and_says_so_where_there_is_none(
 
 
 def test_what_is_to_be_typed_next_can_be_typed_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = tmp_path / ".nox" / "python3" / "bin" / "layerbench"
-    program.parent.mkdir(parents=True)
-    program.touch()
+    for name in ("bin", "other", "a b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "layerbench").touch(mode=0o755)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", [str(program)])
-    assert typed.command() == "layerbench"  # the tests' own environment is on the path
-    monkeypatch.setenv("PATH", "")
-    assert typed.command() == ".nox/python3/bin/layerbench"
+    for path, program, typed_here in (
+        ("bin", "bin/layerbench", "layerbench"),
+        ("", "bin/layerbench", "bin/layerbench"),
+        ("other", "bin/layerbench", "bin/layerbench"),  # what the shell finds is another one
+        ("", "a b/layerbench", "'a b/layerbench'"),
+    ):
+        monkeypatch.setenv("PATH", str(tmp_path / path) if path else "")
+        monkeypatch.setattr("sys.argv", [str(tmp_path / program)])
+        assert typed.command() == typed_here
+    monkeypatch.chdir(tmp_path / "bin")
+    monkeypatch.setattr("sys.argv", [str(tmp_path / "bin" / "layerbench")])
+    assert typed.command() == "./layerbench"
     monkeypatch.setattr("sys.argv", ["-c"])
     assert typed.command() == f"{sys.executable} -m layerbench.bench"
 

@@ -250,12 +250,50 @@ def test_the_newest_run_file(tmp_path: Path) -> None:
     assert store.newest(tmp_path) == tmp_path / "a.json"
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, the disk that is always full")
-def test_a_full_disk(tmp_path: Path) -> None:
-    (tmp_path / "run.json.partial").symlink_to("/dev/full")
+def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
     assert refusal(lambda: store.write(run(), tmp_path / "run.json")) == (
         f"cannot write in {tmp_path}/: No space left on device; mend that, or give another folder with --out"
     )
+    assert files(tmp_path) == []
+
+
+def test_two_that_write_one_file_at_once_leave_it_whole(tmp_path: Path) -> None:
+    texts = [str(number) * 100_000 for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda text: store.replace(text, tmp_path / "index.html"), texts * 4))
+    assert files(tmp_path) == ["index.html"]
+    assert (tmp_path / "index.html").read_text() in texts
+
+
+def broken(document: dict[str, Any], how: str) -> None:
+    ours = document["layerbench"]
+    if how == "fewer samples":
+        document["benchmarks"][0]["stats"]["data"] = document["benchmarks"][0]["stats"]["data"][:-1]
+        ours["records"][0]["outcome"]["timing"]["order"].pop()
+    elif how == "fewer places":
+        ours["records"][0]["outcome"]["timing"]["order"].pop()
+    elif how == "a record twice":
+        ours["records"].append(ours["records"][-1])
+    else:
+        ours["layers"] = []
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("fewer samples", "has variants with more samples than others"),
+        ("fewer places", "4 samples and 3 places of them in time"),
+        ("a record twice", "is there twice"),
+        ("no layers", "layer softmax is not among its layers"),
+    ],
+)
+def test_records_that_do_not_fit_each_other_are_one_sentence(tmp_path: Path, how: str, words: str) -> None:
+    path = tmp_path / "run.json"
+    assert words in damaged(path, lambda document: broken(document, how))
 
 
 @pytest.mark.parametrize("samples", [[], [1e-3, -1e-3], [0.0], [float("nan")], [float("inf")]], ids=str)

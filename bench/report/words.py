@@ -191,5 +191,5 @@ def command(run: Run, point: Point) -> str:
         words += ["--set", f"{name}={value}"]
     words += ["--dtype", point.dtype, "--device", point.device, "--step", point.step, "--threads", str(run.environment.threads)]
     if budget := re.search(r"--budget[ =](\d[\w.]*)", run.command):
-        words += ["--budget", budget[1]]
+        words += ["--budget", budget[1] if budget[1][-1] in "smh" else f"{budget[1]}s"]  # a number alone was seconds once
     return shlex.join(words if run.interleaved else [*words, "--sequential"])
