@@ -104,7 +104,7 @@ def test_the_command_measures_one_point_and_names_only_a_foreign_suite():
         ("run --budget 20m --all", " --budget 20m"),
         ("run --budget=1.5h", " --budget 1.5h"),
         ("run -k softmax", ""),
-        ("again R.json --budget 90", " --budget 90"),
+        ("again R.json --budget 90", " --budget 90s"),
     ],
 )
 def test_the_command_has_the_threads_and_the_budget_of_the_run(typed, end):
