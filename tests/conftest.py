@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import upstream
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
@@ -45,6 +46,11 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
         context.close()
     assert said == []
     assert {url.split("#")[0] for url in asked} <= files
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if upstream.JIT_WARNING.holds():
+        config.addinivalue_line("filterwarnings", "ignore:`torch.jit:DeprecationWarning")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
