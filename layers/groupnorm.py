@@ -27,8 +27,7 @@ class GroupNormFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, groups: int, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
         batch, channels = x.shape[:2]
-        positions = x[:1, :1].numel() if batch else 0
-        y, mean, rstd = torch.native_group_norm(x.contiguous(), weight, bias, batch, channels, positions, groups, eps)
+        y, mean, rstd = torch.native_group_norm(x.contiguous(), weight, bias, batch, channels, x.shape[2:].numel(), groups, eps)
         ctx.save_for_backward(x, weight, mean, rstd)
         return y
 

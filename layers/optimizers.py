@@ -88,8 +88,9 @@ class OptimizerStep(nn.Module):
 class SGDStep(OptimizerStep):
     """torch.optim.SGD.
 
-    fused=True on a CPU is another step in bfloat16 and float16, as verification says: torch 2.13 leaves all weights as they are but the
-    last few that fill no vector, and reads momentum as if it were float32, past its end (https://github.com/pytorch/pytorch/issues/191763).
+    Before torch 2.14 fused=True on a CPU is another step in bfloat16 and float16, as verification says: it leaves all weights as they
+    are but the last few that fill no vector, and reads momentum as if it were float32, past its end
+    (https://github.com/pytorch/pytorch/issues/191763).
     """
 
     optimizer_type = torch.optim.SGD

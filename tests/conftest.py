@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import upstream
 
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # what is to be typed is then said by its name
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -48,6 +49,11 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
         context.close()
     assert said == []
     assert {url.split("#")[0] for url in asked} <= files
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if upstream.JIT_WARNING.holds():
+        config.addinivalue_line("filterwarnings", "ignore:`torch.jit:DeprecationWarning")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -81,13 +81,7 @@ def layouts() -> None:
         for layout in LAYOUTS:
             same(triton.results(layout), stock.results(layout), rtol=1e-4, atol=1e-4)
         stock, triton = given(batch=0).values()
-        try:
-            expected = stock.results()
-        except (ValueError, RuntimeError) as refused:
-            with pytest.raises(type(refused)):
-                triton.results()
-        else:
-            same(triton.results(), expected, rtol=1e-4, atol=1e-4)
+        same(triton.results(), stock.results(), rtol=1e-4, atol=1e-4)
         checked += 1
     print(f"{checked} layers checked")
 

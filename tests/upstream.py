@@ -1,0 +1,33 @@
+"""What is known of the faults of torch and triton, each with the versions that have it.  Not a place for faults of ours.
+
+In its versions a fault must be seen, in all others the ordinary must be: tests/test_upstream.py asks both, so no entry goes stale in
+silence.  Seen with torch 2.13.0 and 2.14.1, triton 3.7.1 and 3.8.0; that a range begins where pyproject.toml's does is supposed.
+"""
+
+from importlib import metadata
+from typing import NamedTuple
+
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+
+class Fault(NamedTuple):
+    package: str
+    versions: str  # as in a requirement
+    what: str
+
+    def holds(self, installed: str | None = None) -> bool:
+        """Has the installed version, or the one given, this fault?  Of a build such as 2.13.0+cpu only 2.13.0 counts."""
+        version = Version(installed or metadata.version(self.package))
+        return SpecifierSet(self.versions).contains(version.public, prereleases=True)
+
+
+FUSED_SGD = Fault(
+    "torch", ">=2.9,<2.14", "fused SGD on a CPU is another step in half types: https://github.com/pytorch/pytorch/issues/191763"
+)
+JIT_WARNING = Fault("torch", ">=2.9,<2.14", "torch.utils.mkldnn, which torch.compile imports, warns of torch.jit, which it uses itself")
+GRAD_WARNING = Fault("torch", ">=2.9", "torch.compile warns of a .grad that it reads itself, where it carries tensors over a graph break")
+EAGER_RNN = Fault("torch", ">=2.9", "torch.compile leaves nn.LSTM and nn.GRU to eager, with the whole module around them")
+ONCE_DIFFERENTIABLE = Fault("torch", ">=2.9", "once_differentiable gives a constant, where the gradient that comes in is one")
+GROUPED_FLOPS = Fault("torch", ">=2.9", "FlopCounterMode counts a convolution's backward as if it had one group")
+INTERPRETED_BFLOAT16 = Fault("triton", ">=3.5", "the interpreter truncates to bfloat16 where a GPU rounds")
