@@ -18,14 +18,16 @@ from .stats import Interval
 COUNTS = ("saved_bytes", "peak_forward_bytes", "peak_backward_bytes", "graphs", "breaks", "recompiles")
 BAD = ("failed", "invalid")
 THRESHOLD = 0.05  # a change of the ratio below this is not called one
+LAUNCH = 0.09  # nor below this for what is short: so far apart are the ratios of two launches of one code, in 99 of 100 cases
+SHORT_SECONDS = 100e-6
 
 
 def compare(old: Run, new: Run, threshold: float = THRESHOLD) -> list[Change]:
     """What changed, point by point in the order of the new run, then what is missing from it.
 
     speedup: the ratio new/old of the times relative to the reference of the same run; > 1 is slower now.  Its interval joins those of
-    both runs.  slower or faster: all of it beyond the threshold.  Bytes may differ by the slack of the regression check; counts are
-    compared exactly.  missing: a point, or a metric of it, that only the old run has.
+    both runs.  slower or faster: all of it beyond the threshold, and beyond what two launches of one code differ by.  Bytes may differ by
+    the slack of the regression check; counts are compared exactly.  missing: a point, or a metric of it, that only the old run has.
     """
     before, after = (tidy(run).set_index("id") for run in (old, new))
     after.loc[after.layer.isin(_new_references(old, new)), "speedup"] = math.nan  # ratios to another reference say nothing
@@ -85,7 +87,8 @@ def _ratio(record: Record, old: pd.Series, new: pd.Series, threshold: float) -> 
     middle = math.log(old.speedup / new.speedup)
     half = math.hypot(*(math.log1p(Interval(row.speedup, row.speedup_low, row.speedup_high).half_width) for row in (old, new)))
     low, high = math.exp(middle - half), math.exp(middle + half) if math.isfinite(half) else math.inf
-    limit = 1 + max(threshold, old.noise_floor, new.noise_floor)
+    launch = LAUNCH if min(old.seconds, new.seconds) < SHORT_SECONDS else 0.0
+    limit = 1 + max(threshold, launch, old.noise_floor, new.noise_floor)
     verdict = "slower" if low > limit else "faster" if high < 1 / limit else "same" if 1 / limit <= low and high <= limit else "unclear"
     if any(isinstance(row.contention, str) for row in (old, new)):
         verdict = "unclear"

@@ -1,10 +1,13 @@
 """Whether a table fits a terminal, and a name cut to what is left.  A number or a sign is never cut."""
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
 ENDLESS = 10_000  # columns
+LEAST = 8  # characters of a name
 
 
 def excess(console: Console, table: Table) -> int:
@@ -14,3 +17,10 @@ def excess(console: Console, table: Table) -> int:
 
 def shortened(name: str, longest: int) -> str:
     return name if len(name) <= longest else f"{name[: max(1, longest - 1)]}…"
+
+
+def shortest(names: Sequence[str]) -> int:
+    """To how many characters they can be cut and still be told apart; not below LEAST."""
+    distinct = set(names)
+    longest = max(map(len, distinct), default=0)
+    return next((n for n in range(LEAST, longest) if len({shortened(name, n) for name in distinct}) == len(distinct)), longest)

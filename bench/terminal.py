@@ -1,5 +1,6 @@
 """What a run looks like in a terminal: progress while it goes on, then the verdict sentence and the win matrix.  Same words as the page."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -12,6 +13,7 @@ from rich.text import Text
 
 from . import fitting, summary, typed, weak
 from .declare import NOISE_FLOOR
+from .ratio import ratio
 from .record import Failed, LayerFacts, Record, Run, Skipped
 from .summary import Cell, Row
 
@@ -130,8 +132,9 @@ def _matrix(console: Console, run: Run, table: pd.DataFrame) -> list[Table]:
     """The win matrix, in as many tables as it takes so that no number is cut.  What is cut is the layer's name."""
     rows, names = summary.matrix(run, table), summary.variants(run)
     blocks: list[Table] = []
+    shortest = fitting.shortest([row.layer for row in rows])
     while names:
-        count = next((n for n in range(len(names), 1, -1) if fitting.excess(console, _block(rows, names[:n])) <= 0), 1)
+        count = next((n for n in range(len(names), 1, -1) if fitting.excess(console, _block(rows, names[:n], shortest)) <= 0), 1)
         shown = [row for row in rows if not blocks or any(row.cells[name].state != "absent" for name in names[:count])]
         longest = max(len(row.layer) for row in shown)
         blocks.append(_block(shown, names[:count], longest - max(0, fitting.excess(console, _block(shown, names[:count])))))
@@ -155,14 +158,10 @@ def _block(rows: Sequence[Row], names: Sequence[str], longest: int = 1000) -> Ta
 def _cell(cell: Cell) -> Text:
     text = cell.state
     if cell.speedup is not None:
-        ratio, low, high = (_ratio(number) for number in cell.speedup)
-        text = f"{ratio}x ({low}-{high}) {ARROWS[cell.state]}"
+        middle, low, high = cell.speedup
+        span = f"{ratio(low)}-{ratio(high)}" if low > 0 and math.isfinite(high) else "unknown"  # one round gives none
+        text = f"{ratio(middle)}x ({span}) {ARROWS[cell.state]}"
     return Text(text, style=STYLES.get(cell.state, ""))
-
-
-def _ratio(value: float) -> str:
-    """Two decimals; two digits below a tenth, and a fraction as 1/290 below a hundredth."""
-    return f"{value:.2f}" if value >= 0.0995 else f"{value:.2g}" if value >= 0.01 else f"1/{1 / value:.0f}"
 
 
 def _legend(table: pd.DataFrame, mixed: bool) -> str:

@@ -24,4 +24,4 @@ def test_a_tracked_run_reads_and_its_page_says_what_it_says(path: Path, tmp_path
     assert {reason.rpartition(", so ")[2] for reason in skipped.reason} <= {"there is no backward to time"}
     assert set(table.outcome) - {"skipped"} == {"measured", "checked"}
     assert {layer.file.partition("/")[0] for layer in run.layers} == {"layers"}
-    assert "/" not in run.command.replace("layerbench run", "")
+    assert not [word for word in run.command.split() if word.startswith("/") or ".." in word]  # no path of the machine that measured

@@ -212,3 +212,12 @@ def test_bytes_within_the_slack_of_the_check_are_the_same() -> None:
     assert verdict(100, 164) == ["same"]  # 64 bytes: what an allocation is rounded up to
     assert verdict(524_288, 524_288 + 1100) == ["larger"]
     assert verdict(524_288 + 1100, 524_288) == ["smaller"]
+
+
+@pytest.mark.parametrize(("seconds", "word"), [(5e-6, "same"), (5e-3, "slower")])
+def test_two_launches_of_a_short_operation_differ_by_more(seconds: float, word: str) -> None:
+    def launched(factor: float) -> Run:
+        return run(at(8, stock=took(seconds), noise_floor=took(seconds), triton=took(factor * seconds, 1e-4)))
+
+    assert metric(launched(1.0), launched(1.07), "speedup").verdict == word
+    assert metric(launched(1.0), launched(1.12), "speedup").verdict == "slower"

@@ -83,7 +83,7 @@ def test_a_profile_that_contradicts_the_times_is_scaled_and_the_first_line_says_
     console = Console(file=io.StringIO(), width=150, color_system=None, legacy_windows=False)
     sidebyside.print_explanation(console, found)
     first = console.file.getvalue().splitlines()[0]
-    assert first.startswith("the profiler contradicts the times: compile is slower, and looks faster with the profiler on")
+    assert first.startswith("the profiler contradicts the times: compile takes longer, and looks faster with the profiler on")
     same = explain.explain(stored(), stored().records[0].point, ("stock", "compile"))
     assert not same.contradicted
 

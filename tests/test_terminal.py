@@ -11,7 +11,10 @@ from runs import ACCURATE, CHECKED, FAILED, SKIPPED, at, layer, run, took
 from layerbench.bench import explain, sidebyside, summary, terminal
 from layerbench.bench.compare import compare
 from layerbench.bench.frame import tidy
+from layerbench.bench.ratio import ratio
 from layerbench.bench.record import Accuracy, Change, Compiled, Failed, Operator, Profile, Run, Skipped, VariantFacts
+from layerbench.bench.stats import Interval
+from layerbench.bench.summary import Cell
 
 STOCK = {"stock": took(2.0), "noise_floor": took(2.0)}
 EVIL = "[red]x[/] [/bold] :warning: \\[b]"
@@ -164,7 +167,11 @@ def test_progress_on_a_terminal_says_where_the_run_is() -> None:
 
 
 def test_a_very_small_ratio_is_not_shown_as_nothing() -> None:
-    assert [terminal._ratio(value) for value in (1.234, 0.1, 0.0031, 0.0345, 0.0995)] == ["1.23", "0.10", "1/323", "0.035", "0.10"]
+    assert [ratio(value) for value in (1.234, 0.1, 0.0031, 0.0345, 0.0995)] == ["1.23", "0.10", "1/323", "0.035", "0.10"]
+
+
+def test_an_interval_without_an_end_is_unknown() -> None:
+    assert terminal._cell(Cell("unclear", Interval(2.0, 0.0, math.inf), 1, 0, 0, "")).plain == "2.00x (unknown) ?"
 
 
 WIDTHS = (80, 100, 120, 160)

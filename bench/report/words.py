@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from typing import TypeGuard
 
 from .. import summary
+from ..ratio import ratio as ratio
 from ..record import Measured, Point, Record, Roof, Run, Timing, Work
 from ..stats import Interval
 
 DEFAULT_SUITE = "layerbench.layers"
 TIMES = "\u00d7"
 ARROWS = {"faster": "▲", "slower": "▼", "mixed": "↕", "same": "=", "unclear": "?"}
-SMALLEST = 0.00995  # a ratio below is written as one over a whole number
 PRECISION = f"{100 * summary.PRECISION:.0f}\u00a0%"
 GOOD = frozenset({"faster", "smaller"})
 BAD = frozenset({"slower", "larger", "missing", "failed"})
@@ -54,17 +54,6 @@ def count_bytes(value: float | None) -> str:
     if not known(value):
         return ""
     return f"{value:.0f} B" if abs(value) < 1000 else _scaled(value, _BYTES)
-
-
-def ratio(value: float | None) -> str:
-    """Two decimals, for the noise floor is never below 1 %; fewer where the number is large, 0.035 or 1/1024 where it is small."""
-    if not known(value):
-        return ""
-    if 0 < value < SMALLEST:
-        return f"1/{1 / value:.0f}" if value > 1e-6 else f"{value:.1e}"
-    if value < 0.0995:
-        return f"{value:.2g}"
-    return f"{value:.2f}" if value < 9.995 else f"{value:.1f}" if value < 99.95 else f"{value:.0f}"
 
 
 def times(value: float | None) -> str:
