@@ -64,7 +64,8 @@ def tests_newest(session: nox.Session) -> None:
     newest = ENVIRONMENT.with_name("newest")
     python = str(newest / "bin" / "python")
     session.run(sys.executable, "-m", "virtualenv", "--quiet", str(newest))
-    session.run(python, "-m", "pip", "install", "--upgrade", "--editable", EVERYTHING, *_dependencies("tests"))
+    eager = ("--upgrade", "--upgrade-strategy", "eager")  # or pip keeps what an earlier day installed, where it is in its range
+    session.run(python, "-m", "pip", "install", *eager, "--editable", EVERYTHING, *_dependencies("tests"))
     session.run(python, "-m", "pip", "freeze", "--exclude-editable")  # what is tried
     session.run(python, "-m", "pytest", *session.posargs, interrupt_timeout=INTERRUPT_SECONDS)
 

@@ -111,6 +111,7 @@ def test_the_newest_versions_are_tried_without_constraints_in_an_environment_of_
     made, install, freeze, run = session.ran
     assert "--constraint" not in install
     assert set(GROUPS["tests"]) <= set(install)
+    assert install[install.index("--upgrade-strategy") + 1] == "eager"  # what was the newest on an earlier day is not kept
     assert freeze[-2:] == ["freeze", "--exclude-editable"]
     assert run[-2:] == ["-k", "stats"]
     assert made[-1] == str(noxfile.ENVIRONMENT.with_name("newest"))
