@@ -88,6 +88,8 @@ class Variant:
     def wrong(self) -> str:
         """What is wrong with it and what to write, as the end of a sentence; "" where nothing is."""
         if is_module(self.module):
+            if (inner := getattr(self.module, "_orig_mod", None)) is not None:  # as torch.compile keeps it
+                return f"is compiled already; give the class, as Variant({type(inner).__name__}, compile=True)"
             name = type(self.module).__name__
             return f"is {shown(self.module)}; give the class, as Variant({name}), or a function that makes one"
         if not callable(self.module):
@@ -169,7 +171,7 @@ class Layer:
         for size in self.verify_at:
             for dimension, value in size.items():
                 self._check_dimension("verify_at", dimension)
-                if not is_size(value) and (value != 0 or isinstance(value, bool)):
+                if not is_size(value) and not (type(value) is int and value == 0):
                     raise Mistake(f"layer {self.name!r}: verify_at has {dimension}={shown(value)}; write a whole number")
 
     def _check_inputs(self) -> None:
@@ -182,6 +184,8 @@ class Layer:
                 raise Mistake(f"layer {self.name!r}: inputs[{index}] {wrong}")
             for dimension in draw.words():
                 self._check_dimension("input", dimension)
+            if any(isinstance(draw.below, str) and size.get(draw.below) == 0 for size in self.verify_at):
+                raise Mistake(f"layer {self.name!r}: verify_at has {draw.below}=0, and inputs[{index}] is drawn below it; write at least 1")
 
     def _check_build(self) -> None:
         example = "write a function of the variant's module and the size, as  lambda module, size: module(...)"
@@ -197,6 +201,9 @@ class Layer:
             self._refuse("law", self.law, "write for example law=law.dropout(0.1)")
         if getattr(self.law, "__module__", "") == f"{__package__}.law" and "<locals>" not in self.law.__qualname__:
             self._refuse("law", self.law, f"call it, as law=law.{self.law.__name__}(0.1)")
+        if not takes(self.law, "seen", "again"):
+            example = "write a function of two observations, as  lambda seen, again: {...}"
+            raise Mistake(f"layer {self.name!r}: law takes {parameters(self.law)}; {example}")
 
     def _check_variants(self) -> None:
         if not isinstance(self.variants, Mapping):

@@ -42,9 +42,11 @@ def mount(suite: str, broken: dict[Path, str] | None = None) -> list[Declared]:
     files = [path] if path.is_file() else sorted(file for file in path.glob("*.py") if not file.name.startswith("_"))
     package = _package(path if path.is_dir() else path.parent)
     found: dict[str, Declared] = {}
+    unnamed: list[tuple[Path, str, str]] = []
     for file in files:
         try:
             module = _load(package, file)
+            unnamed += [(file, *each) for each in _unnamed(module, file)]
         except Mistake as mistake:
             if broken is None:
                 raise
@@ -56,6 +58,12 @@ def mount(suite: str, broken: dict[Path, str] | None = None) -> list[Declared]:
                 raise Mistake(f"{_shown(file)}: layer {layer.name!r} is also in {other.facts.file}; give one of them another name")
             if not other or declared.facts.line > other.facts.line == 1:  # a file that only imports the layer does not declare it
                 found[layer.name] = declared
+    for file, name, where in unnamed:
+        if name not in found:
+            said = f"{where} layer {name!r}, which has no name at module level; write  {name} = Layer(...)"
+            if broken is None:
+                raise Mistake(said)
+            broken[file] = said
     if not found and broken is None:
         raise Mistake(f'{_shown(path)}: no Layer found; write at module level for example  softmax = Layer("softmax", ...)')
     return list(found.values())
@@ -131,19 +139,41 @@ def _why(error: BaseException, file: Path) -> str:
 
 
 def _layers(module: ModuleType, file: Path) -> Iterator[Layer]:
-    """Those with a name at module level.  Raises Mistake where one is only held by a list, a dict or the like."""
-    named = {id(value) for value in vars(module).values()}
+    """Those with a name at module level."""
     for name, value in list(vars(module).items()):
-        held = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple | set | frozenset) else ()
-        if lost := [each for each in held if isinstance(each, Layer) and id(each) not in named]:
-            first = lost[0].name
-            raise Mistake(f"{_shown(file)}: {name} holds layer {first!r}, which has no name at module level; write  {first} = Layer(...)")
         if isinstance(value, Layer):
             yield value
         elif type(value).__name__ == "Layer" and type(value).__module__.endswith("bench.declare"):
             raise Mistake(
                 f"{_shown(file)}: {name} was made by another copy of layerbench; import it as  from layerbench.bench import Layer"
             )
+
+
+def _unnamed(module: ModuleType, file: Path) -> Iterator[tuple[str, str]]:
+    """A layer's name, and where it is, of all that nothing but a list, a dict or the like holds, or that were made and let go.
+
+    Another file may have a name for it; then it is found there.
+    """
+    for name, value in list(vars(module).items()):
+        if not name.startswith("__"):  # as __builtins__
+            yield from ((layer.name, f"{_shown(file)}: {name} holds") for layer in _held(value))
+    for statement in ast.parse(file.read_bytes()).body:
+        call = getattr(statement, "value", None)
+        if isinstance(call, ast.Call) and ast.unparse(call.func).rpartition(".")[2] == "Layer" and (name := _literal_name(call)):
+            yield name, f"{_shown(file)}, line {statement.lineno}: nothing keeps"
+
+
+def _held(value: object, depth: int = 3) -> Iterator[Layer]:
+    values = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple | set | frozenset) else ()
+    for each in list(values) if depth else ():
+        if isinstance(each, Layer):
+            yield each
+        yield from _held(each, depth - 1)
+
+
+def _literal_name(call: ast.Call) -> str:
+    literals = [*call.args[:1], *(keyword.value for keyword in call.keywords if keyword.arg == "name")]
+    return next((each.value for each in literals if isinstance(each, ast.Constant) and isinstance(each.value, str)), "")
 
 
 def _facts(layer: Layer, file: Path) -> LayerFacts:
@@ -165,10 +195,8 @@ def _facts(layer: Layer, file: Path) -> LayerFacts:
 def _line(tree: ast.Module, name: str) -> int:
     """Where the layer is declared: the call that has its name as a literal argument, else the top of the file."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            literals = [*node.args[:1], *(keyword.value for keyword in node.keywords if keyword.arg == "name")]
-            if any(isinstance(literal, ast.Constant) and literal.value == name for literal in literals):
-                return node.lineno
+        if isinstance(node, ast.Call) and _literal_name(node) == name:
+            return node.lineno
     return 1
 
 

@@ -34,6 +34,11 @@ VERIFY_AT = "write a tuple of dicts, as ({'batch': 3},)"
 def two(x: int, *, y: int) -> None: ...
 
 
+class Unprintable:
+    def __repr__(self) -> str:
+        raise RuntimeError("not today")
+
+
 # field, what stands there, what is said after "layer 'relu': "
 FIELDS: list[tuple[str, Any, str]] = [
     ("sweep", (1, 8), 'sweep is (1, 8); write a dict from dimension to sizes, as {"batch": (1, 8, 64)}'),
@@ -43,9 +48,15 @@ FIELDS: list[tuple[str, Any, str]] = [
     ("verify_at", {"batch": 3}, f"verify_at is {{'batch': 3}}; {VERIFY_AT}"),
     ("verify_at", (3, 5), f"verify_at is (3, 5); {VERIFY_AT}"),
     ("verify_at", ({"batch": True},), "verify_at has batch=True; write a whole number"),
+    ("verify_at", ({"batch": torch.ones(3)},), "verify_at has batch=a Tensor of shape (3,); write a whole number"),
+    ("verify_at", ({"batch": 0.0},), "verify_at has batch=0.0; write a whole number"),
     ("inputs", torch.ones(400, 3), 'inputs is a Tensor of shape (400, 3); write a tuple, as (randn("batch", "width"),)'),
     ("inputs", (randn("batch"), torch.ones(400, 3)), f"inputs[1] is a Tensor of shape (400, 3); {DRAWN}"),
     ("inputs", ("batch",), f"inputs[0] is 'batch'; {DRAWN}"),
+    ("inputs", ([torch.ones(400, 3)] * 3,), f"inputs[0] is a list of a Tensor of shape (400, 3) and 2 more; {DRAWN}"),
+    ("inputs", {"x": torch.ones(4)}, 'inputs is a dict of a Tensor of shape (4,); write a tuple, as (randn("batch", "width"),)'),
+    ("inputs", (torch.Tensor,), f"inputs[0] is {torch.Tensor!r}; {DRAWN}"),
+    ("inputs", (Unprintable(),), f"inputs[0] is a Unprintable; {DRAWN}"),
     ("inputs", (randn,), f"inputs[0] is the function randn; {DRAWN}"),
     ("inputs", (list(range(99)),), f"inputs[0] is a list: {str(list(range(99)))[:80]}...; {DRAWN}"),
     ("inputs", (randn("batch", 1.5),), f"inputs[0] has dims ('batch', 1.5); {DIMS}"),
@@ -78,6 +89,11 @@ FIELDS: list[tuple[str, Any, str]] = [
     ),
     (
         "variants",
+        {"stock": Variant(torch.compile(nn.ReLU()))},  # type: ignore[arg-type]
+        "variant 'stock' is compiled already; give the class, as Variant(ReLU, compile=True)",
+    ),
+    (
+        "variants",
         {"stock": Variant("ReLU")},  # type: ignore[arg-type]
         "variant 'stock' has module 'ReLU'; give a class, as Variant(nn.Linear), or a function that returns a module",
     ),
@@ -88,6 +104,7 @@ FIELDS: list[tuple[str, Any, str]] = [
     ("absent", ["triton"], f"absent is ['triton']; {ABSENT}"),
     ("absent", {"triton": None}, "absent['triton'] is None; write a sentence that says why the layer does not have it"),
     ("absent", {"triton": " "}, "absent['triton'] is ' '; write a sentence that says why the layer does not have it"),
+    ("law", lambda seen: {}, "law takes (seen); write a function of two observations, as  lambda seen, again: {...}"),
     ("law", 0.1, "law is 0.1; write for example law=law.dropout(0.1)"),
     ("law", law.dropout, "law is the function dropout; call it, as law=law.dropout(0.1)"),
     ("init", "zeros", "init is 'zeros'; choose from default, normal, xavier, kaiming"),
@@ -111,6 +128,8 @@ def test_every_field_is_in_the_table() -> None:
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
+        ("name", "not", "layer name 'not': -k has its own meaning for it; choose another"),
+        ("variants", {"or": STOCK}, "variant name 'or': -k has its own meaning for it; choose another"),
         ("name", torch.ones(3), f"layer name a Tensor of shape (3,): {NAMED}"),
         ("absent", {3: "no"}, f"absent variant name 3: {NAMED}"),
         ("verify_at", ({3: 3},), "verify_at dimension 3 is not in sweep; it has batch"),
@@ -120,6 +139,12 @@ def test_names_that_are_none(field: str, value: Any, said: str) -> None:
     with pytest.raises(Mistake) as caught:
         Layer(**(RIGHT | {field: value}))
     assert str(caught.value) == said
+
+
+def test_an_empty_range_to_draw_below() -> None:
+    with pytest.raises(Mistake) as caught:
+        Layer(**(RIGHT | {"inputs": (randn("batch"), integers(3, below="batch")), "verify_at": ({"batch": 3}, {"batch": 0})}))
+    assert str(caught.value) == "layer 'relu': verify_at has batch=0, and inputs[1] is drawn below it; write at least 1"
 
 
 @pytest.mark.parametrize(
@@ -165,7 +190,16 @@ LAYER = 'relu = Layer("relu", {"batch": (2,)}, (randn("batch", 8),), build, {"st
             "relu.py: layer 'relu': variant 'again' has compile='yes'; write True or False",
         ),
         ('randn("batch", 8)', "torch.ones(2, 800)", f"relu.py: layer 'relu': inputs[0] is a Tensor of shape (2, 800); {DRAWN}"),
-        ("relu = Layer", "ALL = [Layer", "relu.py: ALL holds layer 'relu', which has no name at module level; write  relu = Layer(...)"),
+        (
+            "relu = Layer",
+            "ALL = [Layer",
+            "relu.py: ALL holds layer 'relu', which has no name at module level; write  relu = Layer(...)",
+        ),
+        (
+            "relu = Layer",
+            "Layer",
+            "relu.py, line 9: nothing keeps layer 'relu', which has no name at module level; write  relu = Layer(...)",
+        ),
     ],
 )
 def test_it_is_one_line_of_the_command_and_exit_2(

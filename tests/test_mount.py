@@ -205,6 +205,32 @@ def test_a_layer_that_only_a_list_holds_is_told_and_one_with_a_name_too_is_not(h
     assert names("other") == ["gelu"]
 
 
+UNNAMED = "which has no name at module level; write"
+
+
+def test_a_layer_that_nothing_names_is_not_passed_over_beside_others() -> None:
+    put("list.py", layer("gelu") + layer("silu", "").replace("silu =", "ALL =").replace("= Layer", "= {'of': [Layer").rstrip() + "]}\n")
+    assert refusal("list.py") == f"list.py: ALL holds layer 'silu', {UNNAMED}  silu = Layer(...)"
+    put("bare.py", layer("gelu") + layer("silu", "").replace("silu = ", ""))
+    assert refusal("bare.py") == f"bare.py, line 6: nothing keeps layer 'silu', {UNNAMED}  silu = Layer(...)"
+    put("twice.py", layer("gelu") + layer("silu", "").replace("silu =", "gelu ="))
+    assert refusal("twice.py") == f"twice.py, line 3: nothing keeps layer 'gelu', {UNNAMED}  gelu = Layer(...)"
+
+
+def test_a_list_of_layers_that_have_their_names_in_other_files_is_only_a_list() -> None:
+    put("suite/gelu.py", layer("gelu"))
+    put("suite/lists.py", "from . import gelu\nALL = [gelu.gelu]\n")
+    assert names("suite") == ["gelu"]
+
+
+def test_in_a_check_an_unnamed_layer_leaves_the_others_in() -> None:
+    put("suite/gelu.py", layer("gelu") + "\n" + layer("silu", "").replace("silu = ", ""))
+    broken: dict[Path, str] = {}
+    assert [each.layer.name for each in mount("suite", broken)] == ["gelu"]
+    assert list(broken) == [Path.cwd() / "suite/gelu.py"]
+    assert "nothing keeps layer 'silu'" in broken[Path.cwd() / "suite/gelu.py"]
+
+
 def test_one_name_in_two_files() -> None:
     put("suite/a.py", layer("gelu"))
     put("suite/b.py", layer("gelu"))
