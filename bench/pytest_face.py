@@ -50,6 +50,7 @@ def points(suite: str = mount.DEFAULT) -> Callable[..., None]:
         for variant in task.variants
     ]
 
+    @pytest.mark.filterwarnings("ignore:Benchmark fixture was not used")  # where a variant fails before it is timed
     @pytest.mark.parametrize(("layer", "task", "variant"), cases)
     def test_point(benchmark: Any, layer: Layer, task: Task, variant: str) -> None:
         __tracebackhide__ = _hidden
