@@ -44,6 +44,7 @@ def measure(
     enter(variant) is called before each block, outside the clock, so that a fault can be laid at the right door.
     """
     rng = random.Random(seed)
+    gc.collect()  # before the time begins: where much was compiled it takes a third of a second
     start = clock.now()
     blocks = {}
     for name in rng.sample(list(calls), len(calls)):
@@ -52,7 +53,6 @@ def measure(
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     order: dict[str, list[int]] = {name: [] for name in calls}
     taken, stopped, look, last = 0, "", FIRST_LOOK, 0
-    gc.collect()
     with collector.paused():  # a collection inside a block would land on whichever variant comes next
         while not stopped:
             for name in rng.sample(list(calls), len(calls)):

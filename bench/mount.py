@@ -22,6 +22,7 @@ from .declare import Layer
 from .mistake import Mistake
 from .record import LayerFacts, VariantFacts
 
+SHARED = ("declare", "law", "mistake")  # modules of the harness that a suite may import from
 DEFAULT = "layerbench.layers"  # the suite that is installed with the harness
 
 
@@ -72,7 +73,7 @@ def mount(suite: str, broken: dict[Path, str] | None = None) -> list[Declared]:
 def locate(suite: str) -> Path:
     """The folder or file of a suite.  Raises Mistake where there is none."""
     if suite == DEFAULT:
-        return Path(next(iter(importlib.import_module(DEFAULT).__path__)))
+        return Path(next(iter(importlib.import_module(DEFAULT).__path__))).resolve()  # a clone may be reached by a symbolic link
     path = Path(suite)
     if not path.exists():
         raise Mistake(f"--suite {suite}: there is no such file or folder; give a folder of layer files, or one file")
@@ -91,6 +92,8 @@ def _package(folder: Path) -> str:
         theirs = folder.parent / "bench"
         if not theirs.exists() or (theirs / "declare.py").exists():
             sys.modules[f"{root}.bench"] = importlib.import_module(__package__)
+            for name in SHARED:  # else a suite that imports one gets a copy of it, whose Mistake is another class
+                sys.modules[f"{root}.bench.{name}"] = importlib.import_module(f"{__package__}.{name}")
         _forget_neighbours(folder)
         sys.path.insert(0, str(folder))
     return f"{root}.suite"

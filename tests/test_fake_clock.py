@@ -79,11 +79,14 @@ def test_the_terminal_says_who_won_in_a_sentence_and_a_table(
 ) -> None:
     assert inprocess.layerbench(monkeypatch, "run", "--suite", "scale.py", "--step", "forward", "--step", "training") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("fast wins 4 of 4 points on cpu (geometric mean 2.00x")
-    assert lines[1].split() == ["layer", "step", "device", "stock", "fast", "slow", "alike", "noise", "floor"]
-    assert lines[2].split() == [
-        *("scale", "forward", "cpu", "reference"),
-        *("2.00x", "(2.00-2.00)", "▲", "0.80x", "(0.80-0.80)", "▼", "0.99x", "(0.99-0.99)", "=", "2.0%"),
+    headline = "4 points on cpu: a variant is faster than stock on 4 (fast wins 4), all are slower or the same on 0; 0 undecided, 0"
+    assert lines[0].startswith(headline)
+    (head,) = (number for number, line in enumerate(lines) if line.startswith("layer "))
+    assert "fast is 2.00x as fast as stock on cpu" in " ".join(lines[:head])
+    assert lines[head].split() == ["layer", "step", "device", "noise", "stock", "fast", "slow", "alike"]
+    assert lines[head + 1].split() == [
+        *("scale", "forward", "cpu", "2.0%", "reference"),
+        *("2.00x", "(2.00-2.00)", "▲", "0.80x", "(0.80-0.80)", "▼", "0.99x", "(0.99-0.99)", "="),
     ]
     assert lines[-2].startswith("results: results/")
     assert lines[-1].startswith("page:    reports/")
@@ -93,7 +96,7 @@ def test_the_page_is_written_and_holds_the_verdict(folder: Path, monkeypatch: py
     inprocess.layerbench(monkeypatch, "run", "--suite", "scale.py", "--step", "forward")
     run = newest(folder)
     page = (folder / "reports" / run.name / "index.html").read_text()
-    assert "fast wins 2 of 2 points on cpu" in page
+    assert "2 points on cpu: a variant is faster than stock on 2 (fast wins 2)" in page
     assert not list((folder / "results").glob("*.journal"))
 
 
@@ -145,7 +148,7 @@ def test_ctrl_c_keeps_what_was_finished(folder: Path, monkeypatch: pytest.Monkey
 
 def test_sequential_is_recorded_and_said(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert inprocess.layerbench(monkeypatch, "run", "--suite", "scale.py", "--step", "forward", "--sequential") == 0
-    assert capsys.readouterr().out.startswith("fast wins 2 of 2 points on cpu (geometric mean 2.00x")
+    assert capsys.readouterr().out.startswith("2 points on cpu: a variant is faster than stock on 2 (fast wins 2)")
     run = newest(folder)
     orders = {r.variant: r.outcome.timing.order for r in run.records if isinstance(r.outcome, Measured) and r.point.size == {"batch": 2}}
     assert not run.interleaved
@@ -201,6 +204,8 @@ def test_a_time_that_cannot_be_true_is_told_and_makes_the_exit_code_1(
     monkeypatch.setattr(inprocess, "no_roof", lambda device, dtype, clock: slow_machine)
     assert inprocess.layerbench(monkeypatch, "run", "--suite", "scale.py", "--step", "forward") == 1
     out = capsys.readouterr().out
-    assert out.startswith("Nothing beats stock on 2 of 2 points on cpu. Of 8 measurements, 2 are invalid and are not ranked.")
+    first = " ".join(out.split()).partition(" layer step ")[0]
+    assert first.startswith("2 points on cpu: a variant is faster than stock on 0, all are slower or the same on 0; 0 undecided, 2 failed.")
+    assert "Of 8 measurements, 2 are invalid and are not ranked." in first
     told = "5e+05 ns per call: calling a module that does nothing takes 2.4e+06 ns here"
     assert f"INVALID scale fast, 2 points: {told} (scale-forward-cpu-float32-batch2)" in out

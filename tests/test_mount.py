@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from layerbench import bench
+from layerbench.bench import law
 from layerbench.bench.mistake import Mistake
 from layerbench.bench.mount import DEFAULT, locate, mount
 from layerbench.bench.record import LayerFacts, VariantFacts
@@ -281,3 +282,17 @@ def test_a_layer_of_another_copy_of_the_harness() -> None:
     assert refusal("suite") == (
         "suite/gelu.py: gelu was made by another copy of layerbench; import it as  from layerbench.bench import Layer"
     )
+
+
+def test_what_a_suite_imports_of_the_harness_is_the_harness_itself() -> None:
+    """A copy would have a Mistake of its own, which nobody expects."""
+    put("suite/noisy.py", "from ..bench import law\nfrom ..bench.law import dropout\nassert law.dropout is dropout\ndropout(2)\n")
+    assert refusal("suite").startswith("suite/noisy.py: law.dropout: probability is 2; write the share that is dropped")
+    assert law.__name__ == "layerbench.bench.law"
+
+
+def test_the_installed_suite_is_found_where_it_lies_though_it_is_reached_by_a_symbolic_link(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = locate(DEFAULT)
+    Path("clone").symlink_to(real.parent)
+    monkeypatch.setattr(importlib.import_module(DEFAULT), "__path__", [str(Path.cwd() / "clone" / "layers")])
+    assert locate(DEFAULT) == real
