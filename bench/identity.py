@@ -24,7 +24,10 @@ def identified(layers: Iterable[tuple[Path, LayerFacts]]) -> tuple[LayerFacts, .
     repository = next((each for each in (folder, *folder.parents) if (each / ".git").exists()), None)
     root = repository or folder.parent
     within = root if repository else folder  # nobody's whole home folder is read
-    found = closures(root, dict.fromkeys(file for file, _ in placed), root, within)
+    try:
+        found = closures(root, dict.fromkeys(file for file, _ in placed), root, within)
+    except OSError:  # a file that may not be read: then it is not known what code these are, and no run fails for that
+        return tuple(facts for _, facts in placed)
     return tuple(structs.replace(facts, digest=found[file].digest) for file, facts in placed)
 
 

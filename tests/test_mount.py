@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from layerbench import bench
-from layerbench.bench import law
+from layerbench.bench import identity, law
 from layerbench.bench.mistake import Mistake
 from layerbench.bench.mount import DEFAULT, locate, mount
 from layerbench.bench.record import LayerFacts, VariantFacts
@@ -296,3 +296,24 @@ def test_the_installed_suite_is_found_where_it_lies_though_it_is_reached_by_a_sy
     Path("clone").symlink_to(real.parent)
     monkeypatch.setattr(importlib.import_module(DEFAULT), "__path__", [str(Path.cwd() / "clone" / "layers")])
     assert locate(DEFAULT) == real
+
+
+def test_code_that_cannot_be_read_has_no_digest_and_fails_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    put("suite/gelu.py", layer("gelu"))
+    (declared,) = mount("suite")
+    placed = [(declared.file, declared.facts)]
+    assert identity.identified(placed)[0].digest
+
+    def refused(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(identity, "closures", refused)
+    assert identity.identified(placed) == (declared.facts,)
+
+
+def test_a_link_that_leads_nowhere_is_no_code() -> None:
+    put("suite/gelu.py", layer("gelu") + "exec('x = 1')\n")  # everything in the folder counts then
+    Path("suite/.#gelu.py").symlink_to("nowhere")
+    Path("suite/old.py").symlink_to("nowhere")
+    (declared,) = (each for each in mount("suite/gelu.py"))
+    assert identity.identified([(declared.file, declared.facts)])[0].digest

@@ -170,3 +170,22 @@ def test_a_weak_check_is_said_wherever_a_ratio_is_shown(
         assert set(SAID) <= set(each.splitlines())
     page = next((tmp_path / "reports").rglob("index.html")).read_text()
     assert "output: zeros would pass" in page
+
+
+class Counts(nn.Module):
+    """A buffer whose update a half type loses: 1000 + 0.5 is 1000 in bfloat16."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("total", torch.full((8,), 1000.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.total += 0.5
+        return x * 2
+
+
+def test_a_buffer_whose_update_a_half_type_loses_fails_nobody() -> None:
+    variants = {"stock": Variant(Counts), "again": Variant(Counts)}
+    given = Layer("f", {"batch": (4,)}, (randn("batch", 8),), lambda module, size: module(), variants)
+    found = prove(given, ("stock", "again"), "bfloat16", "cpu", lambda *_: None)
+    assert not [each for each in found.values() if isinstance(each, Failed)], found

@@ -73,7 +73,7 @@ class _Side:
             here = Path(folder)
             folders[:] = [each for each in folders if not _skipped(each) and not (here / each / "pyvenv.cfg").exists()]
             folders[:] = [each for each in folders if here / each not in self.harness]
-            found += [here / each for each in files]
+            found += [here / each for each in files if (here / each).is_file()]  # not a link that leads nowhere
         return tuple(sorted(found))
 
 
