@@ -110,6 +110,7 @@ def main() -> None:
     seconds = SECONDS[:2] if chosen.quick else SECONDS
     todo = [{"repeat": r, "operation": n, "seconds": s} for r in range(repeats) for n in names for s in seconds]
     found = study.trials("aa", todo, one, chosen)
+    seconds = [s for s in seconds if any(each["seconds"] == s for each in found)]  # --only leaves some out
     rows = []
     for tool in TOOLS:
         cells = []
