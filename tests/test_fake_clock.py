@@ -82,7 +82,7 @@ def test_the_terminal_says_who_won_in_a_sentence_and_a_table(
     headline = "4 points on cpu: a variant is faster than stock on 4 (fast wins 4), all are slower or the same on 0; 0 undecided, 0"
     assert lines[0].startswith(headline)
     (head,) = (number for number, line in enumerate(lines) if line.startswith("layer "))
-    assert "fast is 2.00x as fast as stock on cpu" in " ".join(lines[:head])
+    assert "fast is 2.00x as fast as stock on cpu" in " ".join(" ".join(lines[:head]).split())
     assert lines[head].split() == ["layer", "step", "device", "noise", "stock", "fast", "slow", "alike"]
     assert lines[head + 1].split() == [
         *("scale", "forward", "cpu", "2.0%", "reference"),
