@@ -19,6 +19,7 @@ nox.options.sessions = ["tests", "lint"]
 ROOT = Path(__file__).resolve().parent
 ENVIRONMENT = ROOT / ".nox" / f"python{sys.version_info.major}.{sys.version_info.minor}"
 EVERYTHING = ".[triton,tensorboard]"
+STUDIES = ("bias", "alike", "coverage", "aa", "overhead", "scaling", "kills")  # the shorter ones
 INTERRUPT_SECONDS = 30.0  # after Ctrl-C a run still writes what it has measured; nox's own patience is a third of a second
 
 
@@ -74,15 +75,7 @@ def tests_newest(session: nox.Session) -> None:
 def validate(session: nox.Session) -> None:
     """Run the studies of validation/ that are named, or the shorter ones; --quick, --fresh and --minutes=N are theirs."""
     flags = [word for word in session.posargs if word.startswith("-")]
-    for study in [word for word in session.posargs if word not in flags] or (
-        "bias",
-        "alike",
-        "coverage",
-        "aa",
-        "overhead",
-        "scaling",
-        "kills",
-    ):
+    for study in [word for word in session.posargs if word not in flags] or STUDIES:
         _run(session, "python", f"validation/{study}.py", *flags)
 
 

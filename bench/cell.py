@@ -82,6 +82,7 @@ class Cell:
                 with self._attempt("make", variant):
                     self.subjects[variant] = self._double(variant)
         if self.reference in self.subjects:
+            self._enter("make", self.reference)  # what dies from here on is not the last variant's fault
             self._work = work.count(self._double(self.reference), self.differentiable)
 
     def _double(self, variant: str) -> Subject:
@@ -155,22 +156,17 @@ class Cell:
         return self._in_order(outcomes if self._reference_is_in() else {})
 
     def _time(self, step: str, calls: Mapping[str, Call], clock: Clock, limit: Limit, interleaved: bool) -> dict[str, Timing]:
-        """The timed pass, in an order of blocks that no other point has: the same one at all would favour the same variant at all.
-
-        A variant that raises under way is out and the others begin again; one that spoilt its times is out too.
-        """
+        """The timed pass.  A variant that raises under way is out and the others begin again; one that spoilt its times is out too."""
         while self._reference_is_in():
             left = {name: call for name, call in calls.items() if name in self.subjects}
             turns, meanwhile = Turns(self._enter), Meanwhile()
             try:
-                seed = zlib.crc32(f"{self.point.cell} {step}".encode())
+                seed = zlib.crc32(f"{self.point.cell} {step}".encode())  # one order of blocks at all points would favour one variant
                 interleave = partial(measure, reference=self.reference, seed=seed) if interleaved else measure_in_turn
                 timings = interleave(left, clock=clock, limit=limit, enter=turns)
             except Exception as error:  # noqa: BLE001  the code is the user's: any exception is a result
-                timings = {}
-                self._drop(
-                    turns.variant or self.reference, Failed("time", in_words(error))
-                )  # before the first turn: or it would go on for ever
+                timings, whose = {}, turns.variant or self.reference  # before the first turn nobody's: it would go on for ever
+                self._drop(whose, Failed("time", in_words(error)))
             turns.settle()
             for name, failed in turns.spoilt().items():
                 self._drop(name, failed)

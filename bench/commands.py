@@ -6,7 +6,6 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -50,24 +49,15 @@ def run_suite(
     open_page: bool = False,
 ) -> int:
     """Measure a suite and write its run file and page.  Returns the exit code."""
-    whole = _measure(suite, selection, threads, seconds, out, dry_run, command, interleaved, hang_seconds)
+    order = Order(_from_anywhere(suite), selection, threads, seconds, hang_seconds)
+    whole = _measure(suite, order, out, command, interleaved, dry_run)
     return _show(whole, out, open_page) if whole else 0
 
 
-def _measure(
-    suite: str,
-    selection: Selection,
-    threads: int,
-    seconds: float,
-    out: Path,
-    dry_run: bool,
-    command: str,
-    interleaved: bool = True,
-    hang_seconds: float = HANG_SECONDS,
-) -> Run | None:
-    """The run, which is written; None where its points were only to be printed."""
-    started, order = datetime.now(UTC), Order(_from_anywhere(suite), selection, threads, seconds, hang_seconds)
-    with workers(suite, threads, hang_seconds) as (worker, prover):
+def _measure(suite: str, order: Order, out: Path, command: str, interleaved: bool = True, dry_run: bool = False) -> Run | None:
+    """The run, which is written; None where its points were only to be printed.  suite: as it was typed."""
+    started, selection = datetime.now(UTC), order.selection
+    with workers(suite, order.threads, order.hang_seconds) as (worker, prover):
         described = worker.describe()
         tasks = plan.plan(described.layers, described.environment.devices, selection)
         if left := len(described.layers) - len(plan.wanted(described.layers, selection)):
@@ -165,7 +155,7 @@ def explain_point(
         names = explain.pair(described.layers, layer, variants)
         candidates = plan.plan(described.layers, described.environment.devices, replace(selection, expression=""))
         chosen = explain.only(selection, explain.choose(candidates, layer, selection), names)
-        stored = _measure(suite, chosen, threads, LONGEST, out, False, command)
+        stored = _measure(suite, Order(_from_anywhere(suite), chosen, threads, LONGEST, HANG_SECONDS), out, command)
         assert stored
         code = _show(stored, out, False)
     else:
@@ -210,14 +200,11 @@ def check_suite(order: CheckOrder, as_json: bool, out: Path) -> int:
 
 def compare_runs(old: Path, new: Path, out: Path) -> int:
     """Print what changed and write the new run's page with it.  Returns 1 where something got worse, else 0."""
-    from . import report
-
     before, after = store.read(old), store.read(new)
     changes = compare.compare(before, after)
     sidebyside.print_changes(_console(), changes, compare.differences(before, after))
-    terminal.print_weak(_console(), after.records)
-    page = out / "reports" / f"{after.name}-against-{before.name}" / "index.html"
-    print(pages.address(store.guarded(partial(report.write, after, page, changes), out)))
+    terminal.print_weak(_console(), (*before.records, *after.records))
+    print(pages.address(pages.write(after, out, changes, f"{after.name}-against-{before.name}")))
     return 1 if compare.failures(changes) else 0
 
 

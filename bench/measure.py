@@ -17,8 +17,8 @@ from .clock import Call, Clock
 from .record import Timing
 
 BLOCK_SECONDS = 0.002  # host noise moves more slowly than this, so blocks of one round see the same machine
-WARM_CALLS, WARM_SHARE = 64, 8  # untimed calls before a block: an eighth of its own, not over 64.  So many Python 3.11 makes before it has
-# adapted to another class, and the class that is there twice, as the reference is with its copy, would find itself adapted to more often
+WARM_CALLS, WARM_SHARE = 64, 8  # untimed calls before a block: an eighth of its own, not over 64.  What the neighbour left in caches, and
+# in what Python has specialised for a class, would else help the class that is there twice, as the reference is with its copy
 PICOSECONDS = 12  # digits behind the point: beyond them a clock of nanoseconds says nothing, and files grow
 MINIMUM_ROUNDS = 6  # fewer give no interval worth printing
 FIRST_LOOK = 12  # rounds; then half as many again each time

@@ -45,8 +45,8 @@ def _threads(number: int) -> int:
     cores = os.cpu_count() or 1
     if number < 0:
         raise Mistake(f"--threads {number}: give 1 or more")
-    if number > max(MOST_THREADS, 4 * cores):
-        raise Mistake(f"--threads {number}: this machine has {cores} cores; give a number from 1 to {cores}, or 0 for torch's own choice")
+    if number > (most := max(MOST_THREADS, 4 * cores)):
+        raise Mistake(f"--threads {number}: at most {most} are started here; this machine has {cores} cores: write  --threads {cores}")
     return number
 
 

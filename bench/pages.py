@@ -2,18 +2,20 @@
 
 import sys
 import webbrowser
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from . import store
-from .record import Run
+from .record import Change, Run
 
 
-def write(run: Run, out: Path) -> Path:
+def write(run: Run, out: Path, changes: Sequence[Change] = (), name: str = "") -> Path:
+    """Below reports/, under the run's name or another.  changes: against an older run.  Raises Mistake where it cannot be written."""
     from . import report
 
     store.guarded(partial(store.folder, out / "reports"), out)
-    return store.guarded(partial(report.write, run, out / "reports" / run.name / "index.html"), out)
+    return store.guarded(partial(report.write, run, out / "reports" / (name or run.name) / "index.html", changes), out)
 
 
 def address(page: Path) -> str:

@@ -59,7 +59,7 @@ def print_explanation(console: Console, found: Explanation) -> None:
     rows = [*shown, *merged, outside, found.total]
     if found.contradicted:
         slower = found.variants[found.unprofiled[0] < found.unprofiled[1]]
-        why = f"the profiler contradicts the times: {slower} takes longer, and looks faster with the profiler on"
+        why = f"the profiler contradicts the times: {slower} takes longer, and looks faster in its profile"
         console.print(Text(f"{why}; the times below are scaled to those without it", style="bold"))
     console.print(Text(f"{found.point.id}: {a} and {b}", style="bold"))
     called, spent = Columns((f"calls {a}", b), _calls), Columns((f"µs {a}", b, f"{b} - {a}"), _microseconds)

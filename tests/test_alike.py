@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from layerbench.bench import Layer, Variant, cell, compiling, randn
+from layerbench.bench import Layer, Variant, cell, compiling, randn, work
 from layerbench.bench.cell import Cell
 from layerbench.bench.clock import FakeClock
 from layerbench.bench.declare import NOISE_FLOOR
@@ -138,3 +138,14 @@ def test_no_copy_is_the_first_in_memory_at_every_point() -> None:
     layer = Layer("relu", {"batch": (4,)}, (randn("batch", 4),), lambda m, size: m(), {name: Variant(nn.ReLU) for name in COPIES[:-1]})
     points = (Point("relu", {"batch": batch}, "float32", "cpu", "") for batch in range(1, 30))
     assert {next(iter(Cell(layer, point, COPIES[:-1], {}, lambda stage, name: None).subjects)) for point in points} == set(COPIES)
+
+
+def test_whoever_dies_while_the_work_is_counted_is_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last variant to be made, in an order by chance, has no part in it."""
+    said: list[tuple[str, str]] = []
+    seen: set[tuple[str, str]] = set()
+    monkeypatch.setattr(work, "count", lambda *_: seen.add(said[-1]) or {})
+    layer = Layer("relu", {"batch": (4,)}, (randn("batch", 4),), lambda m, size: m(), {name: Variant(nn.ReLU) for name in COPIES[:-1]})
+    for batch in range(1, 10):
+        Cell(layer, Point("relu", {"batch": batch}, "float32", "cpu", ""), COPIES[:-1], {}, lambda stage, name: said.append((stage, name)))
+    assert seen == {("make", "stock")}

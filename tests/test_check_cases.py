@@ -118,6 +118,15 @@ def renamed(root: Path) -> Case:
     return check(root, "--against", "main", "--suite", "layers/swish.py")
 
 
+def linked(root: Path) -> Case:
+    """A repository that is reached, and in which the suite is named, by a symbolic link above it."""
+    toy.make(root, FILES)
+    toy.write(root, {"layers/silu.py": SLOW})
+    link = root.parent / "link"
+    link.symlink_to(root)
+    return check(link, "--against", "main", "--suite", str(link / "layers"))
+
+
 def wrong(root: Path) -> Case:
     return changed(root, {"layers/silu.py": SILU.replace("x * x.sigmoid()", "x * x.sigmoid() * 1.001")})
 
@@ -238,7 +247,7 @@ def worktrees(root: Path) -> list[str]:
 
 
 CASES: dict[str, Callable[[Path], Case]] = {
-    **{each.__name__: each for each in (slower, faster, unchanged, documented, added, deleted, renamed, wrong, different)},
+    **{each.__name__: each for each in (slower, faster, unchanged, documented, added, deleted, renamed, linked, wrong, different)},
     **{each.__name__: each for each in (head_broken, base_broken, older_harness, hungry, edited, by_plain_name, unknown)},
     **{each.__name__: each for each in (bisected, killed)},
     **{each.__name__: each for each in (shallow, new_suite)},
@@ -291,6 +300,12 @@ def test_a_new_layer_is_reported_and_fails_nothing(cases: dict[str, Case]) -> No
 def test_a_deleted_layer_fails_unless_that_is_allowed(cases: dict[str, Case]) -> None:
     assert (cases["deleted"].code, cases["deleted"].verdicts["silu plain"]) == (1, "missing")
     assert (cases["deletion_allowed"].code, cases["deletion_allowed"].verdicts["silu plain"]) == (0, "skipped")
+
+
+def test_a_symbolic_link_above_the_suite_changes_nothing(cases: dict[str, Case]) -> None:
+    case = cases["linked"]
+    assert (case.code, case.verdicts["silu plain"]) == (1, "slower"), case.err
+    assert case.left == []
 
 
 def test_a_renamed_file_is_the_same_layer(cases: dict[str, Case]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import inprocess
 import pytest
 
-from layerbench.bench import mount, remote, store, typed
+from layerbench.bench import mount, options, remote, store, typed
 
 SUITE = """
 from torch import nn
@@ -35,6 +35,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+CORES = os.cpu_count() or 1
 BAD = {
     "unknown layer": (["-k", "linera"], "-k: nothing is called 'linera' (did you mean 'linear'?); layers: linear; variants: stock, again"),
     "unknown variant": (
@@ -59,7 +60,8 @@ BAD = {
     "threads": (["--threads", "-1"], "--threads -1: give 1 or more"),
     "more threads than a machine can start": (
         ["--threads", "100000"],
-        f"--threads 100000: this machine has {os.cpu_count()} cores; give a number from 1 to {os.cpu_count()}, or 0 for torch's own choice",
+        f"--threads 100000: at most {max(options.MOST_THREADS, 4 * CORES)} are started here; this machine has {CORES} cores: "
+        f"write  --threads {CORES}",
     ),
     "a budget without a unit": (["--budget", "5"], "--budget 5: seconds, minutes or hours?  Write 5s, 5m or 5h"),
     "a hang limit that is no number": (["--hang-limit", "nan"], "--hang-limit nan: give seconds above 0, as --hang-limit 300"),

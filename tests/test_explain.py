@@ -83,9 +83,17 @@ def test_a_profile_that_contradicts_the_times_is_scaled_and_the_first_line_says_
     console = Console(file=io.StringIO(), width=150, color_system=None, legacy_windows=False)
     sidebyside.print_explanation(console, found)
     first = console.file.getvalue().splitlines()[0]
-    assert first.startswith("the profiler contradicts the times: compile takes longer, and looks faster with the profiler on")
+    assert first.startswith("the profiler contradicts the times: compile takes longer, and looks faster in its profile")
     same = explain.explain(stored(), stored().records[0].point, ("stock", "compile"))
     assert not same.contradicted
+
+
+def test_host_and_device_together_may_contradict_the_times_too() -> None:
+    """The step waits for neither: 1 ms of kernels beside 1 ms of launches is a step of 1 ms, and 2 ms in the rows."""
+    both = Profile(1, 1e-3, (Operator("launch", 1, 1e-3, 0.0, 0), Operator("kernel", 1, 0.0, 1e-3, 0)), "")
+    host = Profile(1, 1.2e-3, (Operator("launch", 1, 1.2e-3, 0.0, 0),), "")
+    whole = run(at(8, stock=profiled(1e-3, both), compile=profiled(1.2e-3, host)))
+    assert explain.explain(whole, whole.records[0].point, ("stock", "compile")).contradicted
 
 
 def test_more_operators_than_are_shown_are_one_row_so_that_the_total_adds_up() -> None:

@@ -122,6 +122,8 @@ def test_compare_tells_a_slower_run_from_a_same_one(
     assert ["scale-forward-cpu-float32-batch2", "fast", "speedup", "2", "1.667", "1.200", "slower"] in [
         line.split() for line in out.splitlines()
     ]
+    assert inprocess.layerbench(monkeypatch, "compare", old, new, "--out", "elsewhere") == 1
+    assert (folder / "elsewhere" / "reports" / ".gitignore").read_text() == "*\n"
     assert inprocess.layerbench(monkeypatch, "compare", old, old) == 0
     assert inprocess.layerbench(monkeypatch, "compare", new, old) == 0
 

@@ -13,7 +13,7 @@ import jinja2
 import msgspec
 import pandas as pd
 
-from .. import frame, sanity, stats, summary
+from .. import frame, sanity, stats, store, summary
 from ..record import Change, Run
 from . import changes as changed
 from . import details, devices, figures, looks, panels, same, tables, validity, words
@@ -26,9 +26,8 @@ __all__ = ["render", "write"]
 
 
 def write(run: Run, path: Path, changes: Sequence[Change] = ()) -> Path:
-    """Writes the page to `path`, making its folders; returns `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render(run, changes), encoding="utf-8", newline="\n")
+    """Writes the page to `path` in one step, making its folders; returns `path`."""
+    store.replace(render(run, changes), path)
     return path
 
 
