@@ -88,7 +88,8 @@ def main() -> None:
         mean = f"{100 * statistics.fmean(means):+.2f} % ± {100 * error:.2f}"
         rows.append([step, str(len(points)), mean, f"{100 * statistics.fmean(ahead):.0f} % ± {100 * share_error:.0f}"])
     text = [
-        "Five small layers (forward 2 to 21 us, backward 14 to 57); the reference, three copies of its class under other names, and the noise floor's copy of it.",
+        "Five small layers (forward 2 to 21 us, backward 14 to 57); the reference, three copies of its class under other names, "
+        "and the noise floor's copy of it.",
         f"{len(found)} launches of the command; every point is timed for the shortest time, 0.4 s. The truth is 0 and 50 %.",
         "mean: of log(ratio) over the points, with its 95 % interval. ahead: the share of the copies that beat the reference.",
     ]
