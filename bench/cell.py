@@ -17,7 +17,7 @@ import torch
 from msgspec import structs
 
 from . import compiling, leak, make, state, steps, verify, work
-from .check.messages import Facts
+from .check.record import Facts
 from .clock import Call, Clock
 from .contention import Meanwhile
 from .declare import NOISE_FLOOR, Layer

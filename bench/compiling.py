@@ -15,10 +15,11 @@ from torch import nn
 from . import make
 from .declare import Layer
 from .make import Subject
+from .mistake import Finding
 from .record import Compiled, SweepGraphs
 
 
-class CompiledNothing(Exception):
+class CompiledNothing(Finding):
     """torch.compile captured no graph: the variant would be the eager module under another name."""
 
 

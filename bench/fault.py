@@ -4,12 +4,8 @@ import re
 
 import torch
 
-from .compiling import CompiledNothing
-from .leak import Leak
 from .limits import OUT_OF_MEMORY, memory_limit
-from .mistake import Mistake
-from .state import Meddles
-from .tolerance import Mismatch
+from .mistake import Finding
 
 REFUSED = re.compile(r"can't allocate memory: you tried to allocate (\d+) bytes|Tried to allocate ([\d.]+ \w+)|std::bad_alloc")
 
@@ -18,7 +14,7 @@ def in_words(error: BaseException) -> str:
     if words := _out_of_memory(error):
         return words
     text = str(error).strip().partition("\n")[0][:400]
-    if isinstance(error, Mismatch | Mistake | CompiledNothing | Leak | Meddles):
+    if isinstance(error, Finding):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 

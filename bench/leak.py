@@ -11,11 +11,12 @@ from torch.profiler import record_function
 
 from . import kineto
 from .make import Subject
+from .mistake import Finding
 
 CALLS = 4  # the first may fill a cache; every one after it must hold more than the one before
 
 
-class Leak(Exception):
+class Leak(Finding):
     """A variant holds more tensors after every call."""
 
 

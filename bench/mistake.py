@@ -1,5 +1,9 @@
-"""The one exception for what a user can mend.  Not for faults of layerbench (those are asserts) or of a layer (those become records)."""
+"""What is wrong with a layer or a command, in words of ours.  Not for faults of layerbench itself: those are asserts."""
 
 
-class Mistake(ValueError):
-    """Carries one sentence: what was found, what was expected, what to type.  The command line prints it and exits with 2."""
+class Finding(Exception):
+    """Its text is the whole reason.  What a layer's own code raises is shown with the name of its class; this is not."""
+
+
+class Mistake(Finding, ValueError):
+    """What the user can mend, in one sentence: what was found, what was expected, what to type.  The command line exits with 2."""

@@ -10,6 +10,8 @@ from dataclasses import dataclass, fields
 
 import torch
 
+from .mistake import Finding
+
 WORDS = {
     "dtype": "default dtype",
     "device": "default device",
@@ -21,7 +23,7 @@ WORDS = {
 }
 
 
-class Meddles(Exception):
+class Meddles(Finding):
     """A variant changed a setting that the other variants are measured under.  Carries which, from what, to what."""
 
 

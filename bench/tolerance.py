@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from .declare import Draw
-from .mistake import Mistake
+from .mistake import Finding, Mistake
 
 ULPS = 4  # of the tensor's largest value, in the dtype of the point
 ROUNDING = 2.0**-18  # of the tensor's largest value, in every dtype: 32 ulp of float32.  A plainly written softmax is 18 ulp off in its
 # input gradient, where the stock one rounds but once; nobody would call it another layer
 
 
-class Mismatch(Exception):
+class Mismatch(Finding):
     """A variant is not the same layer.  Carries the tensor's name and what is wrong with it."""
 
 

@@ -14,10 +14,10 @@ from runs import layer
 from layerbench.bench import cli, commands
 from layerbench.bench.check import exact, hands, plan, rounds, same, timing, unit, verdicts
 from layerbench.bench.check.hands import Fault
-from layerbench.bench.check.messages import Examine, Examined, Facts, Prepare, Prepared, Sketch, Sketched, SketchReference, TimeBlock
+from layerbench.bench.check.messages import Examine, Examined, Prepare, Prepared, Sketch, Sketched, SketchReference, TimeBlock
 from layerbench.bench.check.moved import Moved, by_plain_name
 from layerbench.bench.check.plan import Benchmark
-from layerbench.bench.check.record import Row, Unit, compared
+from layerbench.bench.check.record import Facts, Row, Unit, compared
 from layerbench.bench.check.rounds import Track
 from layerbench.bench.check.sequential import Rule
 from layerbench.bench.check.verdicts import Timed

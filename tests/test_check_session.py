@@ -8,7 +8,8 @@ import pytest
 import torch
 from toy_repository import write
 
-from layerbench.bench.check.messages import DescribedSides, DescribeSides, Examine, Examined, Facts, Sketched, SketchReference
+from layerbench.bench.check.messages import DescribedSides, DescribeSides, Examine, Examined, Sketched, SketchReference
+from layerbench.bench.check.record import Facts
 from layerbench.bench.check.same import difference
 from layerbench.bench.check.session import Sides
 from layerbench.bench.record import Failed, Point

@@ -1,8 +1,7 @@
 """Numbers that are the same at every measurement, base against head: bytes, graphs, graph breaks.  They need no statistics."""
 
 from ..record import Compiled
-from .messages import Facts
-from .record import Exact
+from .record import Exact, Facts
 
 SLACK = 0.002  # of the base's number, and
 SLACK_BYTES = 64  # bytes: what an allocation is rounded up to

@@ -2,8 +2,8 @@
 
 from msgspec import Struct
 
-from ..record import Checked, Compiled, Environment, Failed, LayerFacts, Measured, Memory, Point, Skipped
-from .record import Unit
+from ..record import Checked, Environment, Failed, LayerFacts, Measured, Point, Skipped
+from .record import Facts, Unit
 
 
 class DescribeSides(Struct, frozen=True, tag=True):
@@ -38,13 +38,6 @@ class Examine(Struct, frozen=True, tag=True):
     side: str
     point: Point
     variants: tuple[str, ...]
-
-
-class Facts(Struct, frozen=True, tag="facts"):
-    memory: Memory
-    compiled: Compiled | None
-    differentiable: bool = True  # whether there is a backward to time
-    learns: bool = True  # whether there is a parameter to update
 
 
 class Examined(Struct, frozen=True, tag=True):

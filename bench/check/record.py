@@ -5,7 +5,7 @@ Base is the commit that is checked against, head the working tree.  What was not
 
 from msgspec import Struct
 
-from ..record import Environment, Point
+from ..record import Compiled, Environment, Memory, Point
 
 SCHEMA = 1
 # 1  2026-11: first.
@@ -33,6 +33,15 @@ class Estimate(Struct, frozen=True):
     low: float
     high: float
     detectable: float  # relative: the smallest slow-down that so many such units find 95 times in 100
+
+
+class Facts(Struct, frozen=True, tag="facts"):
+    """What is the same at every measurement of a variant."""
+
+    memory: Memory
+    compiled: Compiled | None
+    differentiable: bool = True  # whether there is a backward to time
+    learns: bool = True  # whether there is a parameter to update
 
 
 class Exact(Struct, frozen=True):

@@ -10,9 +10,8 @@ from .. import steps
 from ..record import Checked, Failed, Measured, Skipped
 from . import exact, sequential
 from .hands import Fault
-from .messages import Facts
 from .plan import Benchmark
-from .record import FEWEST_UNITS, Estimate, Row, Unit
+from .record import FEWEST_UNITS, Estimate, Facts, Row, Unit
 from .rounds import Found, Track, differences
 from .sequential import Rule, Spread
 

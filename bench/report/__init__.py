@@ -3,22 +3,18 @@
 Nothing is measured here, nothing is loaded from the network, and torch is not imported.
 """
 
-import base64
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import msgspec
 import pandas as pd
 
 from .. import frame, sanity, stats, store, summary
 from ..record import Change, Run
 from . import changes as changed
-from . import details, devices, figures, looks, panels, same, tables, validity, words
+from . import details, devices, figures, html, looks, panels, same, tables, validity, words
 
-HERE = Path(__file__).parent
 BUNDLE = "plotly-basic.min.js"
 KINDS = {"speedup": "Speed-up", "time": "Time", "memory": "Memory", "split": "Forward / backward"}
 
@@ -35,7 +31,7 @@ def render(run: Run, changes: Sequence[Change] = ()) -> str:
     """The page as text.  `changes`: this run against a baseline, as `compare` made them."""
     table = frame.tidy(run)
     names = panels.names(run)
-    scripts = {"plotly": _read(BUNDLE), "tables": _read("tables.js"), "page": _read("page.js"), "sort": _read("sort.js")}
+    scripts = {"plotly": html.read(BUNDLE), "tables": html.read("tables.js"), "page": html.read("page.js"), "sort": html.read("sort.js")}
     sections, charts = _sections(run, table, names)
     values = {
         "run": run,
@@ -53,12 +49,12 @@ def render(run: Run, changes: Sequence[Change] = ()) -> str:
         "stages": words.stages(run),
         "maximum": words.percent(stats.MAXIMUM_SAME),
         "comparison": changed.compare(changes) if changes else None,
-        "css": _read("page.css"),
+        "css": html.read("page.css"),
         "scripts": scripts,
-        "policy": _policy(scripts.values()),
+        "policy": html.policy(scripts.values()),
         **_first_screen(run, table, changes),
     }
-    return _environment().get_template("page.html").render(values)
+    return html.environment().get_template("page.html").render(values)
 
 
 def _first_screen(run: Run, table: pd.DataFrame, changes: Sequence[Change]) -> dict[str, Any]:
@@ -100,22 +96,3 @@ def _sections(run: Run, table: pd.DataFrame, names: Sequence[str]) -> tuple[list
         section = {"layer": layer, "panels": shown, "sizes": panels.sizes(parts), "devices": devices.crossings(parts)}
         sections.append(section | {"compiled": tables.compiling(parts), "accuracy": tables.accuracy(run, layer)})
     return sections, charts
-
-
-def _environment() -> jinja2.Environment:
-    made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    made.filters |= {"duration": words.duration, "size": words.size, "bytes": words.count_bytes, "whole": words.whole}
-    made.globals["plural"] = words.plural
-    return made
-
-
-def _read(name: str) -> str:
-    return (HERE / name).read_text(encoding="utf-8")
-
-
-def _policy(scripts: Iterable[str]) -> str:
-    """Nothing may load and only these scripts may run.  Inline styles are allowed because plotly.js sets them."""
-    hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in scripts)
-    return f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"

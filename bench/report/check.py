@@ -12,10 +12,11 @@ from markupsafe import Markup
 from ..check import words as spoken
 from ..check.digits import detectable, percent, slow_down
 from ..check.record import Check, Row, exit_code
-from . import _environment, _policy, _read, dots
+from . import dots, html
 from .validity import BUSY, Fact
 from .words import plural
 
+HERE = Path(__file__).parent
 PICTURES = 2_000  # rows that have one; a page with more of them would be slow to open, and nobody scrolls so far
 GLYPHS = {"slower": "▼", "faster": "▲", "larger": "▲", "wrong": "✗", "missing": "✗", "different": "≠", "clear": "=", "inconclusive": "?"}
 
@@ -45,11 +46,11 @@ def write(check: Check, path: Path) -> Path:
 
 def render(check: Check) -> str:
     """The page as text."""
-    rows, script = spoken.ordered(check.rows), _read("sort.js")
+    rows, script = spoken.ordered(check.rows), html.read("sort.js")
     failing = {id(row) for row in spoken.failures(check)}
     axis = dots.axis([*rows, *check.control], check.threshold, check.tolerance)
     labels = [spoken.label(check, row) for row in rows]
-    made = _environment()
+    made = html.environment(HERE)
     made.filters["visible"] = spoken.visible
     values = {
         "check": check,
@@ -68,9 +69,9 @@ def render(check: Check) -> str:
         "base": spoken.side(check.base),
         "threshold": percent(check.threshold),
         "tolerance": percent(check.tolerance),
-        "css": _read("page.css") + _read("check.css"),
+        "css": html.read("page.css") + html.read("check.css", HERE),
         "script": script,
-        "policy": _policy([script]),
+        "policy": html.policy([script]),
     }
     text = made.get_template("check.html").render(values)
     return text.encode("utf-8", "replace").decode("utf-8")  # half a surrogate pair, as in an odd file name, cannot be written
