@@ -17,13 +17,18 @@ from typing import Any, NoReturn
 import pytest
 import torch
 
-from . import compiling, environment, make, mount, plan, verify
-from .declare import Layer
-from .fault import in_words
-from .make import Subject
-from .mistake import Mistake
-from .plan import Selection, Task
-from .tolerance import Mismatch
+from .declare.layer import Layer
+from .declare.mistake import Mistake
+from .equivalence import verify
+from .equivalence.tolerance import Mismatch
+from .machine import environment
+from .plan import planning
+from .plan.planning import Selection, Task
+from .profiling import compiling
+from .subject import make
+from .subject.fault import in_words
+from .subject.make import Subject
+from .suite import mount
 
 NOT_THEIRS = (str(Path(__file__).parent), str(Path(torch.__file__).parent))  # files whose frames say nothing of a layer
 
@@ -43,7 +48,7 @@ def points(suite: str = mount.DEFAULT) -> Callable[..., None]:
     except Mistake as mistake:
         raise pytest.Collector.CollectError(str(mistake)) from None
     layers = {each.layer.name: each.layer for each in declared}
-    tasks = plan.plan([each.facts for each in declared], environment.devices(), Selection(everything=True))
+    tasks = planning.plan([each.facts for each in declared], environment.devices(), Selection(everything=True))
     cases = [
         pytest.param(layers[task.point.layer], task, variant, id=f"{task.point.id}-{variant}")
         for task in tasks

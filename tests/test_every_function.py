@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import functional_call
 
-from layerbench.bench import make, mount
-from layerbench.bench.declare import Layer
-from layerbench.bench.plan import sizes
+from layerbench.bench.declare.layer import Layer
+from layerbench.bench.plan.planning import sizes
+from layerbench.bench.subject import make
+from layerbench.bench.suite import mount
 from layerbench.layers import _blocks
 
 LAYERS = {each.layer.name: each for each in mount.mount(mount.DEFAULT) if "function" in each.layer.variants}

@@ -18,8 +18,9 @@ import torch
 from test_every_function import LAYERS, LAYOUTS, check_twice, same, subjects
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from layerbench.bench import make, mount
-from layerbench.bench.plan import sizes
+from layerbench.bench.plan.planning import sizes
+from layerbench.bench.subject import make
+from layerbench.bench.suite import mount
 
 OURS = "_kernels"  # the end of a namespace: it is named by the package that the suite is mounted under
 

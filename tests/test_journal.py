@@ -8,10 +8,10 @@ import msgspec
 import pytest
 from runs import FAILED, SKIPPED, at, run, took
 
-from layerbench.bench import journal
-from layerbench.bench.journal import Begun, Entry, Journal, Order
-from layerbench.bench.mistake import Mistake
-from layerbench.bench.plan import Selection
+from layerbench.bench.declare.mistake import Mistake
+from layerbench.bench.plan.planning import Selection
+from layerbench.bench.run import journal
+from layerbench.bench.run.journal import Begun, Entry, Journal, Order
 
 ORDER = Order("/suites/mine.py", Selection("softmax", ("cpu",), (), ("forward",), {"batch": (8, 64)}), 2, 60.0, 300.0)
 BEGUN = Begun(run(), ORDER, ("softmax-forward-cpu-float32-batch8 [stock]", "softmax-forward-cpu-float32-batch64 [stock]"))

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from layerbench import bench
-from layerbench.bench import identity, law
-from layerbench.bench.mistake import Mistake
-from layerbench.bench.mount import DEFAULT, locate, mount
-from layerbench.bench.record import LayerFacts, VariantFacts
+from layerbench.bench import law
+from layerbench.bench.data.record import LayerFacts, VariantFacts
+from layerbench.bench.declare.mistake import Mistake
+from layerbench.bench.suite import identity
+from layerbench.bench.suite.mount import DEFAULT, locate, mount
 
 
 @pytest.fixture(autouse=True)

@@ -7,11 +7,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from layerbench.bench import Draw, Layer, Variant, integers, make, positive, randn, store, verify
-from layerbench.bench.mistake import Mistake
-from layerbench.bench.prove import prove
-from layerbench.bench.record import Failed
-from layerbench.bench.tolerance import Mismatch, allowed, distance
+from layerbench.bench import Draw, Layer, Variant, integers, positive, randn
+from layerbench.bench.data.record import Failed
+from layerbench.bench.declare.mistake import Mistake
+from layerbench.bench.equivalence import verify
+from layerbench.bench.equivalence.prove import prove
+from layerbench.bench.equivalence.tolerance import Mismatch, allowed, distance
+from layerbench.bench.storage import run_file
+from layerbench.bench.subject import make
 
 
 class Of(nn.Module):
@@ -161,7 +164,7 @@ def test_a_weak_check_is_said_wherever_a_ratio_is_shown(
     (tmp_path / "zero.py").write_text(SUITE)
     inprocess.install(monkeypatch, tmp_path)
     assert inprocess.layerbench(monkeypatch, "run", "--suite", "zero.py", "--step", "forward") == 0
-    file = str(store.newest(tmp_path / "results"))
+    file = str(run_file.newest(tmp_path / "results"))
     shown = [capsys.readouterr().out]
     for words in (("explain", "zero", "--variants", "again", "--run", file), ("compare", file, file)):
         assert inprocess.layerbench(monkeypatch, *words) == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from layerbench.bench import compiling
+from layerbench.bench.profiling import compiling
 
 LAYERS = """
 import torch

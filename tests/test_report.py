@@ -13,9 +13,9 @@ from plotly.offline import get_plotlyjs_version
 from runs import at, took
 from runs import run as tiny
 
-from layerbench.bench import frame, report, summary
-from layerbench.bench.declare import NOISE_FLOOR
-from layerbench.bench.record import (
+from layerbench.bench import report
+from layerbench.bench.analysis import frame, win_matrix
+from layerbench.bench.data.record import (
     Accuracy,
     Checked,
     Compiled,
@@ -33,6 +33,7 @@ from layerbench.bench.record import (
     Timing,
     Work,
 )
+from layerbench.bench.declare.layer import NOISE_FLOOR
 from layerbench.bench.report import changes, details, figures, looks, panels, same, tables
 
 EVIL = "</script><script>window.hacked=1</script><img src=x onerror=window.hacked=1>\"'<b>&amp;"
@@ -434,7 +435,7 @@ def shown_of(cell_of: dict[str, float], *more: dict[str, float]):
         for place, one in enumerate((cell_of, *more))
     ]
     run = tiny(*points)
-    return tables.matrix(summary.matrix(run, frame.tidy(run)))[0], report.render(run)
+    return tables.matrix(win_matrix.matrix(run, frame.tidy(run)))[0], report.render(run)
 
 
 def test_a_cell_of_the_matrix_that_hides_a_crossing_says_where_the_variant_wins():

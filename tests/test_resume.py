@@ -9,8 +9,11 @@ import inprocess
 import msgspec
 import pytest
 
-from layerbench.bench import journal, lock, mount, store
-from layerbench.bench.record import Run
+from layerbench.bench.data.record import Run
+from layerbench.bench.machine import lock
+from layerbench.bench.run import journal
+from layerbench.bench.storage import run_file
+from layerbench.bench.suite import mount
 
 SUITE = """
 from torch import nn
@@ -50,7 +53,7 @@ def cut_short(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def newest(folder: Path) -> Run:
-    return store.read(store.newest(folder / "results"))
+    return run_file.read(run_file.newest(folder / "results"))
 
 
 def form(value: Any) -> Any:
@@ -72,7 +75,7 @@ def test_a_resumed_run_is_equal_in_form_to_one_that_was_not_disturbed(folder: Pa
     assert inprocess.layerbench(monkeypatch, "run", "--resume") == 0
     resumed = json.loads(path.with_suffix(".json").read_text())
     assert form(resumed) == form(undisturbed)
-    assert [record.id for record in newest(folder).records] == [record.id for record in store.read(folder / "undisturbed.json").records]
+    assert [record.id for record in newest(folder).records] == [record.id for record in run_file.read(folder / "undisturbed.json").records]
     assert newest(folder).records[: len(finished)] == finished
     assert newest(folder).notes == ("resumed: 1 of its 3 points were measured before it was cut short",)
     assert not path.exists()

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from layerbench.bench.mistake import Mistake
-from layerbench.bench.protocol import Describe, Finished, Measure, Prove
-from layerbench.bench.record import Measured, Point, Skipped
-from layerbench.bench.remote import INTERPRETER, Worker, WorkerDied
+from layerbench.bench.data.record import Measured, Point, Skipped
+from layerbench.bench.declare.mistake import Mistake
+from layerbench.bench.process.handle import INTERPRETER, Worker, WorkerDied
+from layerbench.bench.process.protocol import Describe, Finished, Measure, Prove
 
 SUITE = """
 import os, signal, sys, time

@@ -8,19 +8,19 @@ from pathlib import Path
 
 from msgspec import structs
 
-from .. import mount
-from ..mistake import Mistake
-from ..plan import Selection
-from ..record import LayerFacts
-from ..stages import Stages
-from . import closure, examining, plan, rounds, tree, verdicts
-from .closure import Closure
-from .hands import Hands
-from .opening import Opened, Trees, opened
-from .plan import Benchmark, Plan
-from .record import SCHEMA, Check, Row, Side
+from ..data.check_record import SCHEMA, Check, Row, Side
+from ..data.record import LayerFacts
+from ..declare.mistake import Mistake
+from ..plan.planning import Selection
+from ..process.stages import Stages
+from ..stats.sequential import Rule
+from ..suite import closure, mount
+from ..suite.closure import Closure
+from . import examining, pairing, rounds, verdicts, worktrees
+from .executors import Hands
+from .mounting import Opened, Trees, opened
+from .pairing import Benchmark, Plan
 from .rounds import Track
-from .sequential import Rule
 from .verdicts import Timed
 
 Say = Callable[[str], None]
@@ -61,11 +61,11 @@ def check(order: Order, tell: Say) -> Check:
 
     say("reading both sides")
     head = mount.locate(order.suite)
-    root = tree.repository(head)
-    commit = tree.resolve(root, order.against)
-    sides = (Side(order.against, commit, False), Side("working tree", tree.head_commit(root), tree.dirty(root)))
-    with tree.checked_out(root, commit) as worktree:
-        trees = Trees(root, worktree, head, tree.base_path(root, worktree, head, commit))
+    root = worktrees.repository(head)
+    commit = worktrees.resolve(root, order.against)
+    sides = (Side(order.against, commit, False), Side("working tree", worktrees.head_commit(root), worktrees.dirty(root)))
+    with worktrees.checked_out(root, commit) as worktree:
+        trees = Trees(root, worktree, head, worktrees.base_path(root, worktree, head, commit))
         sources = _sources(trees)
         cache = worktree / ".layerbench-cache"  # shared by all workers: a fresh process need not compile all anew; gone with the worktree
         variables = {"TORCHINDUCTOR_CACHE_DIR": str(cache)}
@@ -156,7 +156,7 @@ def _plan(order: Order, trees: Trees, ready: Opened, sources: Mapping[str, Mappi
     head, base = ready.layers["head"], ready.layers["base"]
     if not head and not base and not any(ready.broken.values()):
         raise Mistake(f'--suite {order.suite}: no Layer found on either side; write at module level for example  x = Layer("x", ...)')
-    chosen = plan.pair(head, base, ready.environment.devices, order.selection, places, changed, order.allow_missing)
+    chosen = pairing.pair(head, base, ready.environment.devices, order.selection, places, changed, order.allow_missing)
     return replace(chosen, settled=tuple(_torn(row, ready) for row in chosen.settled))
 
 
@@ -175,7 +175,7 @@ def _absolute(layer: LayerFacts) -> Path:
 
 def _notes(ready: Opened, worktree: Path) -> tuple[str, ...]:
     torn = [f"{side}: {why}" for side in ("head", "base") for why in ready.broken[side].values()]
-    return tuple(note for note in (tree.submodule_note(worktree), *torn) if note)
+    return tuple(note for note in (worktrees.submodule_note(worktree), *torn) if note)
 
 
 # --- measuring -----------------------------------------------------------------------------------------------------------------------

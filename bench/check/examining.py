@@ -3,14 +3,14 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..protocol import Describe, Finished, Prove
-from ..record import Checked, Failed, Outcome, Point
-from ..remote import INTERPRETER, Worker, WorkerBroke, WorkerDied
-from . import same
-from .hands import Fault, Hands
-from .messages import Examine, Sketched, SketchReference
-from .plan import Benchmark
-from .record import Row
+from ..data.check_record import Row
+from ..data.record import Checked, Failed, Outcome, Point
+from ..process.check_messages import Examine, Sketched, SketchReference
+from ..process.handle import INTERPRETER, Worker, WorkerBroke, WorkerDied
+from ..process.protocol import Describe, Finished, Prove
+from . import reference_change
+from .executors import Fault, Hands
+from .pairing import Benchmark
 from .verdicts import Known
 
 Say = Callable[[str], None]
@@ -61,7 +61,7 @@ def differences(benchmarks: Sequence[Benchmark], hands: Hands, say: Say) -> dict
             say(f"comparing the references of {each.point.layer}")
             base, head = (hands.sketch(SketchReference(side, each.point)) for side in ("base", "head"))
             if isinstance(base, Sketched) and isinstance(head, Sketched) and not base.reason and not head.reason:
-                found[key] = same.difference(base, head)  # where one cannot run, the layer's next point is tried
+                found[key] = reference_change.difference(base, head)  # where one cannot run, the layer's next point is tried
     return found
 
 

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..record import Point
-from . import sequential
-from .hands import Fault, Hands
-from .record import Unit
-from .sequential import CONFIRMATIONS, LOOKS, Rule, Spread
+from ..data.check_record import Unit
+from ..data.record import Point
+from ..stats import sequential
+from ..stats.sequential import CONFIRMATIONS, LOOKS, Rule, Spread
+from .executors import Fault, Hands
 
 CONFIRMATION = 1000  # numbers from here on are the confirmation's: other draws of places and orders
 

@@ -10,8 +10,10 @@ from typing import Any
 import msgspec
 import pandas as pd
 
-from .. import frame, sanity, stats, store, summary
-from ..record import Change, Run
+from ..analysis import frame, sanity, summary, win_matrix
+from ..data.record import Change, Run
+from ..stats import estimates
+from ..storage import output
 from . import changes as changed
 from . import details, devices, figures, html, looks, panels, same, tables, validity, words
 
@@ -23,7 +25,7 @@ __all__ = ["render", "write"]
 
 def write(run: Run, path: Path, changes: Sequence[Change] = ()) -> Path:
     """Writes the page to `path` in one step, making its folders; returns `path`."""
-    store.replace(render(run, changes), path)
+    output.replace(render(run, changes), path)
     return path
 
 
@@ -42,12 +44,12 @@ def render(run: Run, changes: Sequence[Change] = ()) -> str:
         "figures": details.pack({"templates": looks.templates(names), "charts": [figure for _, figure in charts]}),
         "details": details.pack(details.details(run)),
         "left_out_of_page": details.left_out(run),
-        "trim": words.percent(stats.TRIM),
-        "minimum": words.percent(stats.MINIMUM_FLOOR),
+        "trim": words.percent(estimates.TRIM),
+        "minimum": words.percent(estimates.MINIMUM_FLOOR),
         "margin": f"{sanity.MARGIN:g}",
         "rates": words.roof,
         "stages": words.stages(run),
-        "maximum": words.percent(stats.MAXIMUM_SAME),
+        "maximum": words.percent(estimates.MAXIMUM_SAME),
         "comparison": changed.compare(changes) if changes else None,
         "css": html.read("page.css"),
         "scripts": scripts,
@@ -58,7 +60,7 @@ def render(run: Run, changes: Sequence[Change] = ()) -> str:
 
 
 def _first_screen(run: Run, table: pd.DataFrame, changes: Sequence[Change]) -> dict[str, Any]:
-    rows = summary.matrix(run, table)
+    rows = win_matrix.matrix(run, table)
     first, rest = summary.sentences(run, table)
     return {
         "headline": [words.sentence(text) for text in first],
@@ -70,10 +72,10 @@ def _first_screen(run: Run, table: pd.DataFrame, changes: Sequence[Change]) -> d
         "undecided": sum(not row.best and any(cell.speedup for cell in row.cells.values()) for row in rows),
         "budget_ended": tables.ended(table),
         "strip": validity.strip(run, table, changes),
-        "matrix_names": summary.variants(run),
+        "matrix_names": win_matrix.variants(run),
         "matrix": tables.matrix(rows),
         "matrix_notes": tables.matrix_notes(rows),
-        "same": same.rows(run, table, summary.variants(run)),
+        "same": same.rows(run, table, win_matrix.variants(run)),
         "warnings": tables.warnings(run),
         "environment": msgspec.json.format(msgspec.json.encode(run.environment), indent=2).decode(),
     }

@@ -14,7 +14,11 @@ HERE = Path(__file__).parent
 
 def environment(folder: Path = HERE) -> jinja2.Environment:
     made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([folder, HERE]), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FileSystemLoader([folder, HERE]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     made.filters |= {"duration": words.duration, "size": words.size, "bytes": words.count_bytes, "whole": words.whole}
     made.globals["plural"] = words.plural

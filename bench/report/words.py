@@ -9,10 +9,10 @@ import shlex
 from collections.abc import Sequence
 from typing import TypeGuard
 
-from .. import summary
-from ..ratio import ratio as ratio
-from ..record import Measured, Point, Record, Roof, Run, Timing, Work
-from ..stats import Interval
+from ..analysis import summary
+from ..data.record import Measured, Point, Record, Roof, Run, Timing, Work
+from ..stats.estimates import Interval
+from ..text.ratio import ratio as ratio
 
 DEFAULT_SUITE = "layerbench.layers"
 TIMES = "\u00d7"
