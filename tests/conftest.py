@@ -59,7 +59,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With several processes: tests that share what is made once for a file stay in one of them, so that it is made once."""
     for item in items:
-        fixtures = getattr(item, "_fixtureinfo").name2fixturedefs
+        fixtures = item._fixtureinfo.name2fixturedefs
         if any(made[-1].scope in ("module", "session") and made[-1].baseid == item.nodeid.partition("::")[0] for made in fixtures.values()):
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
 

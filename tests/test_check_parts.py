@@ -1,4 +1,4 @@
-"""The parts of the check that need no worker: pairing, exact numbers, verdicts, rounds with scripted hands, imports that are moved."""
+"""The parts of the check that need no worker: pairing, exact numbers, verdicts, rounds with scripted executor, imports that are moved."""
 
 import importlib
 import math
@@ -277,7 +277,7 @@ class Scripted:
         self.starts += 1
 
 
-def searched(hands: Scripted, variants: tuple[str, ...], in_time: Callable[[], bool] = lambda: True) -> rounds.Found:
+def searched(executors: Scripted, variants: tuple[str, ...], in_time: Callable[[], bool] = lambda: True) -> rounds.Found:
     tracks = [Track(POINT, variant) for variant in variants]
     return rounds.search(tracks, [Track(POINT, variants[0], True)], executors, RULE, in_time, lambda left: None)
 

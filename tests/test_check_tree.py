@@ -19,7 +19,7 @@ SOFTMAX = "import torch\n\n\ndef softmax(x):\n    e = torch.exp(x)\n    return e
 HOLDER = """
 import sys
 from pathlib import Path
-from layerbench.bench.check.tree import checked_out
+from layerbench.bench.check.worktrees import checked_out
 with checked_out(Path(sys.argv[1]), "HEAD") as folder:
     print(folder, flush=True)
     sys.stdin.read()

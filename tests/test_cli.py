@@ -206,7 +206,9 @@ def test_a_layer_on_request_is_measured_when_it_is_named_or_all_are(
 
 
 def test_help_does_not_import_torch() -> None:
-    code = "import sys; from layerbench.bench import cli; cli.app(['--help'], standalone_mode=False); sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys; from layerbench.bench.cli import main; main.app(['--help'], standalone_mode=False); sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
 
 

@@ -17,7 +17,7 @@ from ..stats.sequential import Rule
 from ..suite import closure, mount
 from ..suite.closure import Closure
 from . import examining, pairing, rounds, verdicts, worktrees
-from .executors import Hands
+from .executors import Executor
 from .mounting import Opened, Trees, opened
 from .pairing import Benchmark, Plan
 from .rounds import Track
@@ -73,7 +73,7 @@ def check(order: Order, tell: Say) -> Check:
         with opened(trees, order.threads, _apart(order, trees, sources), variables, order.hang_seconds) as ready:
             chosen = _plan(order, trees, ready, sources)
             proved = examining.proved(chosen.proved, root, order.threads, order.hang_seconds, say)
-            rows, control, alarm = _measure(order, chosen, ready.hands, begun + order.budget_seconds, say)
+            rows, control, alarm = _measure(order, chosen, ready.executor, begun + order.budget_seconds, say)
             rows += proved
             notes = _notes(ready, worktree)
         _stood_still(trees, sources, {each.file for each in (*chosen.measured, *chosen.proved)})
@@ -181,15 +181,15 @@ def _notes(ready: Opened, worktree: Path) -> tuple[str, ...]:
 # --- measuring -----------------------------------------------------------------------------------------------------------------------
 
 
-def _measure(order: Order, chosen: Plan, hands: Hands, deadline: float, say: Say) -> tuple[list[Row], list[Row], str]:
+def _measure(order: Order, chosen: Plan, executor: Executor, deadline: float, say: Say) -> tuple[list[Row], list[Row], str]:
     """Rows of the benchmarks, rows of the control, and the control's alarm."""
-    facts = examining.facts(chosen.measured, hands, say)
-    different = {} if order.allow_different else examining.differences(chosen.measured, hands, say)
+    facts = examining.facts(chosen.measured, executor, say)
+    different = {} if order.allow_different else examining.differences(chosen.measured, executor, say)
     early = {
         each.id: verdicts.before_timing(each, *facts[each.id], different.get(examining.kind(each.point), "")) for each in chosen.measured
     }
     timing = [each for each in chosen.measured if early[each.id] is None]
-    timed = _time(timing, chosen.control, hands, Rule(order.threshold, order.tolerance, max(1, len(timing))), deadline, say)
+    timed = _time(timing, chosen.control, executor, Rule(order.threshold, order.tolerance, max(1, len(timing))), deadline, say)
     rows = [early[each.id] or verdicts.timed_row(each, *facts[each.id], timed) for each in chosen.measured]
     rows = verdicts.with_what_forward_left(rows)
     alarm = verdicts.unreliable(timed)
@@ -197,17 +197,19 @@ def _measure(order: Order, chosen: Plan, hands: Hands, deadline: float, say: Say
     return rows + list(chosen.settled), [verdicts.control_row(each, timed) for each in chosen.control], alarm
 
 
-def _time(benchmarks: Sequence[Benchmark], control: Sequence[Benchmark], hands: Hands, rule: Rule, deadline: float, say: Say) -> Timed:
+def _time(
+    benchmarks: Sequence[Benchmark], control: Sequence[Benchmark], executor: Executor, rule: Rule, deadline: float, say: Say
+) -> Timed:
     """The search, then the confirmation of what it flagged, which may go beyond the budget: a flag is not left standing."""
     tracks = [Track(each.point, each.variant) for each in benchmarks]
     again = [Track(each.point, each.variant, control=True) for each in control]
     say(f"timing {len(tracks)} benchmarks")
     found = rounds.search(
-        tracks, again, hands, rule, lambda: time.monotonic() < deadline, lambda left: say(f"timing: {left} of {len(tracks)} open")
+        tracks, again, executor, rule, lambda: time.monotonic() < deadline, lambda left: say(f"timing: {left} of {len(tracks)} open")
     )
     flagged = [track for track, verdict in found.decided.items() if verdict == "slower"]
     flagged = [] if found.alarms else flagged
     if flagged:
         say(f"confirming {len(flagged)} in fresh processes")
-    confirmation, sure = rounds.confirm(flagged, hands, rule, found)
+    confirmation, sure = rounds.confirm(flagged, executor, rule, found)
     return Timed(found, confirmation, frozenset(sure), rule)

@@ -35,7 +35,7 @@ class Fault(NamedTuple):
     variant: str = ""  # that was in hand when the worker died
 
 
-class Hands(Protocol):
+class Executor(Protocol):
     def examine(self, request: Examine) -> Examined | Fault:
         """Verify one side at a point, and what is the same at every measurement."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..data.record import Environment, LayerFacts
 from ..process.check_messages import DescribedSides, DescribeSides
 from ..process.handle import Worker
-from .executors import Apart, Hands, Together
+from .executors import Apart, Executor, Together
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Trees:
 class Opened:
     """layers: side -> its layers.  broken: side -> file -> why it does not import.  isolated: why the sides are apart; "": they are not."""
 
-    hands: Hands
+    executor: Executor
     layers: Mapping[str, tuple[LayerFacts, ...]]
     broken: Mapping[str, Mapping[str, str]]
     environment: Environment
@@ -87,12 +87,12 @@ def _together(worker: Callable[..., Worker]) -> Opened | str:
 def _apart(trees: Trees, worker: Callable[[str], Worker], why: str) -> Opened:
     layers: dict[str, tuple[LayerFacts, ...]] = {"base": (), "head": ()}
     broken: dict[str, dict[str, str]] = {"base": {}, "head": {}}
-    hands = Apart(worker)
+    executor = Apart(worker)
     found = []
     for side in ("base", "head") if trees.base else ("head",):
-        described = hands.workers[side].restart()
+        described = executor.workers[side].restart()
         assert isinstance(described, DescribedSides)
         found.append(described)
         layers |= described.layers
         broken |= described.broken
-    return Opened(hands, layers, broken, found[-1].environment, why)
+    return Opened(executor, layers, broken, found[-1].environment, why)
