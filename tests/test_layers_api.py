@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,7 @@ def test_every_way_to_draw_an_input_is_there_with_its_arguments() -> None:
         )
         for each in (randn, positive, integers)
     }
-    assert {name: arguments for name, (arguments, _) in table("Inputs").items()} == found
+    assert {name: shown for name, (shown, _) in table("Inputs").items()} == found
 
 
 def test_the_examples_are_layers_that_agree_with_themselves(tmp_path: Path) -> None:
