@@ -3,7 +3,6 @@
 import dataclasses
 import inspect
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
