@@ -118,7 +118,7 @@ def _verified(layer: Layer, task: Task, variant: str) -> tuple[Subject, list[str
     subject = make.subject(variant, module, truth.inputs, truth.cotangents)
     if layer.variants[variant].compile:
         compiling.forget()
-        compiling.compile_cold(subject, any(cotangent is not None for cotangent in truth.cotangents))
+        compiling.compile_cold(subject, any(cotangent is not None for cotangent in truth.cotangents), cold=False)
         module.load_state_dict(truth.weights.state_dict())  # as drawn: to compile it was called, which may change its buffers
     verify.judge(subject, truth)
     return subject, verify.weaknesses(truth)

@@ -94,7 +94,7 @@ def test_compiled_variants_agree_at_the_smallest_size(layer: str) -> None:
     reference = next(iter(declared.layer.variants))
     compiled = tuple(name for name, variant in declared.layer.variants.items() if variant.compile)
     size = sizes(declared.facts, {})[0]
-    cell = Cell(declared.layer, Point(layer, size, "float32", "cpu", ""), (reference, *compiled), {}, lambda stage, name: None)
+    cell = Cell(declared.layer, Point(layer, size, "float32", "cpu", ""), (reference, *compiled), {}, lambda stage, name: None, cold=False)
     assert cell.out == {}
     assert set(cell.subjects) == {reference, *compiled, "noise_floor"}
 
