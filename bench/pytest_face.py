@@ -77,7 +77,7 @@ def _found(suite: str, caller: str | None) -> str:
     if beside.exists() or Path(suite).exists():
         return str(beside if beside.exists() else suite)
     raise Mistake(
-        f"points({suite!r}): there is no such file or folder beside {caller or 'the test file'}, nor in {Path.cwd()}; mend the path"
+        f"points({suite!r}): there is no such file or folder beside {caller or 'the test file'}, nor in {Path.cwd()}; fix the path"
     )
 
 

@@ -46,7 +46,7 @@ def test_only_what_told_nothing_is_measured_again(
     assert "again:" not in capsys.readouterr().out
     new = run_file.read(run_file.newest(folder / "results"))
     assert (new.notes, new.name != old.name) == (
-        (f"2 of its 3 points are those of run {old.name}; at the others nothing could be told there",),
+        (f"2 of its 3 points are those of run {old.name}; at the others no verdict was possible there",),
         True,
     )
     assert [record.id for record in new.records] == [record.id for record in old.records]
@@ -90,7 +90,7 @@ def test_one_that_is_cut_short_is_resumed(folder: Path, monkeypatch: pytest.Monk
     assert inprocess.layerbench(monkeypatch, "run", "--resume", str(left)) == 0
     new = run_file.read(left.with_suffix(".json"))
     assert [record.id for record in new.records] == [record.id for record in old.records]
-    assert new.notes == (f"2 of its 3 points are those of run {old.name}; at the others nothing could be told there",)
+    assert new.notes == (f"2 of its 3 points are those of run {old.name}; at the others no verdict was possible there",)
 
 
 HELPED = """
@@ -152,7 +152,7 @@ def test_other_code_is_never_mixed_in(
     assert inprocess.layerbench(monkeypatch, "again", str(helped)) == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith(f"layerbench: {helped.stem} cannot be measured again: {words}")
-    assert said.endswith("; undo that change, or type  layerbench run  to begin anew")
+    assert said.endswith("; undo that change, or type  layerbench run  to start a new run")
 
 
 def test_a_run_file_from_before_digests_is_compared_as_it_was_and_that_is_said(

@@ -239,7 +239,7 @@ def test_references_are_compared_by_projections() -> None:
     assert reference_change.difference(one, off) == "its reference computes something else than the base's: output differs"
     nan = Sketched("(randn)", {"output": Sketch((2, 2), math.nan, (math.nan, math.nan))})
     assert (reference_change.difference(nan, nan), bool(reference_change.difference(one, nan))) == ("", True)
-    assert reference_change.difference(one, Sketched("(integers)", one.tensors)) == "its inputs are declared otherwise than on the base"
+    assert reference_change.difference(one, Sketched("(integers)", one.tensors)) == "its inputs are declared differently on the base"
     assert reference_change.difference(one, Sketched("(randn)", {})) == "only the base has output"
     shape = Sketched("(randn)", {"output": Sketch((4,), 3.0, (1.0, -2.0))})
     assert reference_change.difference(one, shape) == "output has shape (4,), and (2, 2) on the base"

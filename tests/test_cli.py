@@ -96,9 +96,7 @@ def test_no_gpu_says_what_was_found_and_what_to_type(
 def test_a_layer_file_that_does_not_import(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "mine.py").write_text("import math\nimport nosuchmodule\n")
     assert inprocess.layerbench(monkeypatch, "run", "--suite", "mine.py") == 2
-    told = (
-        "mine.py, line 2: the file does not import: ModuleNotFoundError: No module named 'nosuchmodule'; mend it, or name another --suite"
-    )
+    told = "mine.py, line 2: the file does not import: ModuleNotFoundError: No module named 'nosuchmodule'; fix it, or name another --suite"
     assert capsys.readouterr().err == f"layerbench: {told}\n"
 
 
@@ -128,7 +126,7 @@ def test_a_results_folder_that_cannot_be_written_is_told_before_anything_is_meas
     assert inprocess.layerbench(monkeypatch, "run", "--suite", "mine.py") == 2
     told = capsys.readouterr().err
     assert told.startswith("layerbench: cannot write in results/: ")
-    assert told.endswith("; mend that, or give another folder with --out\n")
+    assert told.endswith("; fix that, or give another folder with --out\n")
     assert told.count("\n") == 1
 
 

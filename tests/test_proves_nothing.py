@@ -73,7 +73,7 @@ def test_positive_numbers_lie_between_a_tenth_and_two_and_take_part_in_backward(
         (lambda x, w: (x * 0).abs().sqrt() + w, (), "input 0 grad: NaN or infinite in 32 of 32"),
         (lambda x, w: x + (w * 0).abs().sqrt(), (), "weight grad: NaN or infinite in 8 of 8"),
         (lambda x, y, w: x.log() * y * w, (randn("batch", 8), randn("batch", 8)), "inputs[0] and inputs[1] are standard normal"),
-        (lambda x, w: w * x / 0, (integers("batch", 8, below=4),), "so nothing is proved; mend the reference"),
+        (lambda x, w: w * x / 0, (integers("batch", 8, below=4),), "so nothing is proved; fix the reference"),
     ],
 )
 def test_every_tensor_is_looked_at(function, inputs, told: str) -> None:

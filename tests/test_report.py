@@ -91,7 +91,7 @@ def exact(order_of: int = 3, samples: int = 24, others: float | None = None):
 
 
 def test_vendored_plotly_is_plotlypys_own_version_and_keeps_its_licence():
-    bundle = (report.HERE / report.BUNDLE).read_text(encoding="utf-8")
+    bundle = (Path(report.__file__).parent / report.BUNDLE).read_text(encoding="utf-8")
     assert f"plotly.js (basic - minified) v{get_plotlyjs_version()}" in bundle[:200]
     assert "Licensed under the MIT license" in bundle[:300]
 

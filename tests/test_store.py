@@ -237,7 +237,7 @@ def test_a_damaged_file(tmp_path: Path, change: Callable[[dict[str, Any]], objec
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
     for folder, reason in ((tmp_path / "taken", "File exists"), (tmp_path / "taken/results", "Not a directory")):
-        said = f"cannot write in {folder}/: {reason}; mend that, or give another folder with --out"
+        said = f"cannot write in {folder}/: {reason}; fix that, or give another folder with --out"
         assert refusal(lambda folder=folder: run_file.write(whole(), folder / "run.json")) == said
 
 
@@ -257,7 +257,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(os, "fsync", full)
     assert refusal(lambda: run_file.write(run(), tmp_path / "run.json")) == (
-        f"cannot write in {tmp_path}/: No space left on device; mend that, or give another folder with --out"
+        f"cannot write in {tmp_path}/: No space left on device; fix that, or give another folder with --out"
     )
     assert files(tmp_path) == []
 

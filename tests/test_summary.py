@@ -347,7 +347,7 @@ def test_the_noise_floor_of_a_row_is_that_of_the_mean_over_its_points() -> None:
 def test_points_too_noisy_to_tell_are_said() -> None:
     loud = {"stock": took(2.0), "noise_floor": took(2.0, wobble=0.05), "triton": took(1.9)}
     whole = run(at(1, **loud), at(8, **{**STOCK, "triton": took(1.0)}))
-    told = "The noise floor is above 10 % on 1 of 2 points: the command `again` measures there anew, on a quieter machine."
+    told = "The noise floor is above 10 % on 1 of 2 points: the command `again` measures these points again, on a quieter machine."
     assert told in summary.verdict(whole, tidy(whole))
 
 
@@ -392,5 +392,5 @@ def test_where_other_work_disturbed_everything_nothing_can_be_told() -> None:
     assert (cell.state, cell.speedup.ratio, cell.reason) == (
         "unclear",
         pytest.approx(2.0),
-        "nothing can be told: other work wanted the same cores",
+        "no verdict is possible: other work wanted the same cores",
     )

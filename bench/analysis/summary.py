@@ -45,7 +45,7 @@ def _noise_sentences(table: pd.DataFrame) -> list[str]:
         sentences.append(f"Other work wanted the same cores on {len(crowded)} of {counted_points(points)}: there nothing is ranked.")
     if noisy:
         where = f"above {100 * estimates.MAXIMUM_SAME:.0f} % on {len(noisy)} of {counted_points(points)}"
-        sentences.append(f"The noise floor is {where}: the command `again` measures there anew, on a quieter machine.")
+        sentences.append(f"The noise floor is {where}: the command `again` measures these points again, on a quieter machine.")
     return sentences
 
 

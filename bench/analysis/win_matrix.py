@@ -88,7 +88,7 @@ def _cell(records: pd.DataFrame, floor: float) -> Cell:
     reasons = [f"{row.outcome} at {row.stage}: {row.reason}" for row in others.itertuples()]
     crowded = int(known.contention.notna().sum())
     if crowded:
-        which = f"{crowded} of {counted_points(len(known))} left out" if crowded < len(known) else "nothing can be told"
+        which = f"{crowded} of {counted_points(len(known))} left out" if crowded < len(known) else "no verdict is possible"
         reasons.append(f"{which}: other work wanted the same cores")
     reason = "; ".join(dict.fromkeys(reasons))
     failed = others[others.outcome == "failed"]

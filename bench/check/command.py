@@ -136,7 +136,9 @@ def _apart(order: Order, trees: Trees, sources: Mapping[str, Mapping[str, Closur
     for side in ("head", "base"):
         for file, each in sources[side].items():
             if each.digest not in shared and each.absolute:
-                return f"{Path(file).name} imports {each.absolute[0]} by its plain name, of which a process has but one"
+                return (
+                    f"{Path(file).name} imports {each.absolute[0]} by its plain name, and a process can hold only one module of that name"
+                )
             if each.digest not in shared and each.everything:
                 return f"what the code reaches cannot be told: {each.everything}"
     return ""

@@ -79,8 +79,8 @@ def _together(worker: Callable[..., Worker]) -> Opened | str:
             alone = single.restart()
             single.close()
             assert isinstance(alone, DescribedSides)
-            mended = [why for file, why in torn.items() if file not in alone.broken[side]]
-            apart = f"beside the other side, {mended[0]}" if mended else ""
+            fixed = [why for file, why in torn.items() if file not in alone.broken[side]]
+            apart = f"beside the other side, {fixed[0]}" if fixed else ""
     return apart or Opened(Together(both), described.layers, described.broken, described.environment, "")
 
 

@@ -10,7 +10,7 @@ ROUNDING = 2.0**-30  # of a tensor's largest value: float64 written in another o
 def difference(base: Sketched, head: Sketched) -> str:
     """What differs, in one clause; "" where nothing does."""
     if base.inputs != head.inputs:
-        return "its inputs are declared otherwise than on the base"
+        return "its inputs are declared differently on the base"
     if names := sorted(base.tensors.keys() ^ head.tensors.keys()):
         return f"only the {'base' if names[0] in base.tensors else 'head'} has {names[0]}"
     for name, then in base.tensors.items():

@@ -207,7 +207,7 @@ def _nothing_else(context: typer.Context) -> None:
     for parameter in context.command.params:
         source = context.get_parameter_source(parameter.name or "")
         if source is not None and source.name == "COMMANDLINE" and parameter.name not in ("resume", "journal", "out", "open_page"):
-            raise Mistake(f"--resume takes everything from the journal: leave {parameter.opts[0]} away, or --resume to begin anew")
+            raise Mistake(f"--resume takes everything from the journal: remove {parameter.opts[0]}, or remove --resume to start a new run")
 
 
 def _selection(

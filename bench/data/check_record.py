@@ -101,7 +101,7 @@ class Check(Struct, frozen=True):
     base: Side
     head: Side
     threshold: float  # 0.05: a slow-down that must not be missed
-    tolerance: float  # 0.005: a slow-down up to this is nobody's business
+    tolerance: float  # 0.005: a slow-down up to this does not matter
     strict: bool
     isolated: str  # "": both sides in one process; else why each had a process of its own
     environment: Environment

@@ -6,4 +6,4 @@ class Finding(Exception):
 
 
 class Mistake(Finding, ValueError):
-    """What the user can mend, in one sentence: what was found, what was expected, what to type.  The command line exits with 2."""
+    """What the user can fix, in one sentence: what was found, what was expected, what to type.  The command line exits with 2."""

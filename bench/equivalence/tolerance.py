@@ -59,7 +59,7 @@ def _advice(draws: Sequence[Draw]) -> str:
     """Which inputs to draw otherwise."""
     normal = [index for index, draw in enumerate(draws) if draw.kind == "normal"]
     if not normal:
-        return "mend the reference"
+        return "fix the reference"
     names = " and ".join(f"inputs[{index}]" for index in normal)
     dims = ", ".join(f'"{dim}"' if isinstance(dim, str) else str(dim) for dim in draws[normal[0]].dims)
     return f"{names} {'is' if len(normal) == 1 else 'are'} standard normal: where only positive numbers fit, write positive({dims})"

@@ -81,10 +81,10 @@ class Worker:
             return self._receive()
         except WorkerDied as death:
             suites = self._first.suite if isinstance(self._first, Describe) else " and ".join(self._first.suites.values())
-            raise Mistake(f"--suite {suites}: importing it ended the process: {death.reason}; mend it, or name another --suite") from death
+            raise Mistake(f"--suite {suites}: importing it ended the process: {death.reason}; fix it, or name another --suite") from death
 
     def answer(self, request: Request) -> Answer:
-        """Raises WorkerDied, after which the next request starts a new worker; Mistake for what the user can mend."""
+        """Raises WorkerDied, after which the next request starts a new worker; Mistake for what the user can fix."""
         if self._process is None:
             self._spawn()
             self._remember(self._ask(self._first))

@@ -148,7 +148,7 @@ def sentence(text: str) -> str:
 
 
 def ended(records: Sequence[Record]) -> str:
-    """Why a point was measured no longer, and what mends it; "" where it is precise, or has no time."""
+    """Why a point was measured no longer, and what fixes it; "" where it is precise, or has no time."""
     timed = [record.outcome.timing for record in records if isinstance(record.outcome, Measured)]
     if all(timing.stopped == "precision" for timing in timed):
         return ""

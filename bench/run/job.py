@@ -76,9 +76,11 @@ def begin_again(old: Run, untold: Collection[str], begun: Begun, folder: Path) -
     if (was := old.environment.commit) != (now := begun.run.environment.commit) and not known:
         differences.append(f"commit: {was[:8] or 'none'} before, {now[:8] or 'none'} now")
     if differences:
-        raise Mistake(f"{old.name} was measured under other conditions: {differences[0]}; type  {invocation.command()} run  to begin anew")
+        raise Mistake(
+            f"{old.name} was measured under other conditions: {differences[0]}; type  {invocation.command()} run  to start a new run"
+        )
     kept = tuple(Entry(0.0, tuple(found)) for id_, found in records.items() if id_ not in untold)
-    note = f"{len(kept)} of its {len(tasks)} points are those of run {old.name}; at the others nothing could be told there"
+    note = f"{len(kept)} of its {len(tasks)} points are those of run {old.name}; at the others no verdict was possible there"
     notes = (note,) if known else (note, f"run {old.name} {BEFORE}")
     work = begin(structs.replace(begun, run=structs.replace(begun.run, notes=notes), again=tasks), tasks, folder)
     for entry in kept:
@@ -104,7 +106,7 @@ def _check(path: Path, begun: Begun, described: Described, tasks: Sequence[Task]
     seen = structs.replace(begun.run, environment=described.environment, layers=described.layers)
     if differences := compare.differences(begun.run, seen):
         raise Mistake(
-            f"{path}: its run was begun under other conditions: {differences[0]}; type  {invocation.command()} run  to begin anew"
+            f"{path}: its run was begun under other conditions: {differences[0]}; type  {invocation.command()} run  to start a new run"
         )
 
 
@@ -160,7 +162,7 @@ def finish(run: Run, path: Path, journal: Journal, keep: bool) -> Run:
 
 
 def _undo() -> str:
-    return f"undo that change, or type  {invocation.command()} run  to begin anew"
+    return f"undo that change, or type  {invocation.command()} run  to start a new run"
 
 
 def _how_to_go_on(path: Path) -> str:

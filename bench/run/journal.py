@@ -110,13 +110,13 @@ def read(path: Path) -> tuple[Begun, list[Entry], int]:
     first, *rest = whole.splitlines() or [b""]
     if not first:
         raise Mistake(
-            f"{path}: it ends before its first line does, so nothing was finished; type  {invocation.command()} run  to begin anew"
+            f"{path}: it ends before its first line does, so nothing was finished; type  {invocation.command()} run  to start a new run"
         )
     try:
         begun = msgspec.json.decode(first, type=Begun)
         entries = [msgspec.json.decode(line, type=Entry) for line in rest]
     except msgspec.DecodeError as error:
-        raise Mistake(f"{path}: not a journal of this layerbench: {error}; type  {invocation.command()} run  to begin anew") from error
+        raise Mistake(f"{path}: not a journal of this layerbench: {error}; type  {invocation.command()} run  to start a new run") from error
     if begun.run.schema > SCHEMA:
         raise Mistake(f"{path}: its schema is {begun.run.schema}, this layerbench writes {SCHEMA}; {invocation.NEWER}")
     return begun, entries, len(whole)

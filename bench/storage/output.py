@@ -66,4 +66,4 @@ def guarded(write: Callable[[], T], folder: Path) -> T:
     try:
         return write()
     except OSError as error:
-        raise Mistake(f"cannot write in {folder}/: {error.strerror}; mend that, or give another folder with --out") from error
+        raise Mistake(f"cannot write in {folder}/: {error.strerror}; fix that, or give another folder with --out") from error

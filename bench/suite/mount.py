@@ -141,10 +141,10 @@ def _why(error: BaseException, file: Path) -> str:
         return f"{_shown(file)}: {error}"
     if isinstance(error, SyntaxError):
         where = f", line {error.lineno}" if error.lineno else ""
-        return f"{_shown(Path(error.filename or file))}{where}: {error.msg}; mend it and run again"
+        return f"{_shown(Path(error.filename or file))}{where}: {error.msg}; fix it and run again"
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
     where = f", line {lines[-1]}" if lines else ""
-    return f"{_shown(file)}{where}: the file does not import: {type(error).__name__}: {error}; mend it, or name another --suite"
+    return f"{_shown(file)}{where}: the file does not import: {type(error).__name__}: {error}; fix it, or name another --suite"
 
 
 def _layers(module: ModuleType, file: Path) -> Iterator[Layer]:

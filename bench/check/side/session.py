@@ -75,18 +75,16 @@ class Sides:
             torn: dict[Path, str] = {}
             declared = mount.mount(suite, torn)
             root = Path(request.roots[side])
-            broken[side] = {
-                str(file.relative_to(root)): why.replace(f"{root}/", "").partition("; mend it")[0] for file, why in torn.items()
-            }
+            broken[side] = {str(file.relative_to(root)): why.replace(f"{root}/", "").partition("; fix it")[0] for file, why in torn.items()}
             self._layers[side] = {each.layer.name: each.layer for each in declared}
             facts[side] = tuple(each.facts for each in declared)
             if len(request.suites) > 1:  # alone, a side keeps the settings that it makes, as it does in use
                 apart = apart or _in_common(side, before, settings, operators)
         strangers = by_plain_name(request.moved[:1] if request.moved else request.roots.values(), request.suites.values())
         if strangers and request.moved:
-            raise Mistake(f"base: {strangers[0]} came from the working tree, so base and head cannot be told apart; import it relatively")
+            raise Mistake(f"base: {strangers[0]} came from the working tree, so base and head are the same code; import it relatively")
         if strangers and len(request.suites) > 1:
-            apart = f"{strangers[0]} is imported by its plain name, of which a process has but one"
+            apart = f"{strangers[0]} is imported by its plain name, and a process can hold only one module of that name"
         root = Path(request.roots.get("head", request.roots.get("base", "")))
         return DescribedSides(facts, broken, environment.look(root), apart)
 
