@@ -4,6 +4,7 @@ import html.parser
 import random
 import re
 import time
+from pathlib import Path
 
 import fixture_run
 import msgspec
@@ -133,7 +134,7 @@ def test_what_other_work_disturbed_says_so_everywhere():
     assert "all are slower or the same on 0; 1 undecided, 0 failed. Other work wanted the same cores on 1 of 1 point" in shown
     assert "other work wanted the same cores on 1 point: nothing is ranked there" in shown  # in the strip, as a doubt about the threads
     assert "<td class=unclear>? unclear, other work" in text
-    assert "nothing can be told: other work wanted the same cores" in shown  # the matrix' notes
+    assert "no verdict is possible: other work wanted the same cores" in shown  # the matrix' notes
     assert '<td class="cell unclear' in text
 
 
