@@ -5,6 +5,7 @@ What only tests and lint need is added to it when they are first called: who mea
 """
 
 import hashlib
+import os
 import re
 import sys
 import tomllib
@@ -20,6 +21,7 @@ ROOT = Path(__file__).resolve().parent
 ENVIRONMENT = ROOT / ".nox" / f"python{sys.version_info.major}.{sys.version_info.minor}"
 EVERYTHING = ".[triton,tensorboard]"
 STUDIES = ("bias", "alike", "coverage", "aa", "overhead", "scaling", "kills")  # the shorter ones
+SIDE_BY_SIDE = ("-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadgroup")  # each process imports torch and holds a gigabyte
 INTERRUPT_SECONDS = 30.0  # after Ctrl-C a run still writes what it has measured; nox's own patience is a third of a second
 
 
@@ -55,8 +57,9 @@ def regression_check(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def tests(session: nox.Session) -> None:
-    """Run the tests; arguments as for pytest."""
-    _run(session, "python", "-m", "pytest", *session.posargs, group="tests")
+    """Run the tests; arguments as for pytest.  All of them run in several processes, what is chosen by arguments in one."""
+    session.env["OMP_NUM_THREADS"] = "1"  # each process has a core
+    _run(session, "python", "-m", "pytest", *(session.posargs or SIDE_BY_SIDE), group="tests")
 
 
 @nox.session(name="tests-newest", venv_backend="none")
@@ -68,7 +71,8 @@ def tests_newest(session: nox.Session) -> None:
     eager = ("--upgrade", "--upgrade-strategy", "eager")  # or pip keeps what an earlier day installed, where it is in its range
     session.run(python, "-m", "pip", "install", *eager, "--editable", EVERYTHING, *_dependencies("tests"))
     session.run(python, "-m", "pip", "freeze", "--exclude-editable")  # what is tried
-    session.run(python, "-m", "pytest", *session.posargs, interrupt_timeout=INTERRUPT_SECONDS)
+    session.env["OMP_NUM_THREADS"] = "1"
+    session.run(python, "-m", "pytest", *(session.posargs or SIDE_BY_SIDE), interrupt_timeout=INTERRUPT_SECONDS)
 
 
 @nox.session(venv_backend="none")

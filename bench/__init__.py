@@ -3,6 +3,6 @@
 if __name__ == "bench":
     raise ImportError("the folder bench/ is the package layerbench.bench: type `import layerbench.bench`, after `pip install -e .`")
 
-from .declare import ANY, CPU, GPU, Draw, Layer, Variant, integers, positive, randn
+from .declare.layer import ANY, CPU, GPU, Draw, Layer, Variant, integers, positive, randn
 
 __all__ = ["ANY", "CPU", "GPU", "Draw", "Layer", "Variant", "integers", "positive", "randn"]

@@ -1,5 +1,5 @@
 """`python -m layerbench.bench` is the command `layerbench`."""
 
-from .cli import main
+from .cli.main import main
 
 main()

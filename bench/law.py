@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .mistake import Mistake
+from .declare.mistake import Mistake
 
 SIGMAS = 6.0  # of a binomial count: right layers are outside once in 500 million times
 ULPS = 4  # of the largest value, as of other layers

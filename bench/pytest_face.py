@@ -17,13 +17,18 @@ from typing import Any, NoReturn
 import pytest
 import torch
 
-from . import compiling, environment, make, mount, plan, verify
-from .declare import Layer
-from .fault import in_words
-from .make import Subject
-from .mistake import Mistake
-from .plan import Selection, Task
-from .tolerance import Mismatch
+from .declare.layer import Layer
+from .declare.mistake import Mistake
+from .equivalence import verify
+from .equivalence.tolerance import Mismatch
+from .machine import environment
+from .plan import planning
+from .plan.planning import Selection, Task
+from .profiling import compiling
+from .subject import make
+from .subject.fault import in_words
+from .subject.make import Subject
+from .suite import mount
 
 NOT_THEIRS = (str(Path(__file__).parent), str(Path(torch.__file__).parent))  # files whose frames say nothing of a layer
 
@@ -43,7 +48,7 @@ def points(suite: str = mount.DEFAULT) -> Callable[..., None]:
     except Mistake as mistake:
         raise pytest.Collector.CollectError(str(mistake)) from None
     layers = {each.layer.name: each.layer for each in declared}
-    tasks = plan.plan([each.facts for each in declared], environment.devices(), Selection(everything=True))
+    tasks = planning.plan([each.facts for each in declared], environment.devices(), Selection(everything=True))
     cases = [
         pytest.param(layers[task.point.layer], task, variant, id=f"{task.point.id}-{variant}")
         for task in tasks
@@ -72,7 +77,7 @@ def _found(suite: str, caller: str | None) -> str:
     if beside.exists() or Path(suite).exists():
         return str(beside if beside.exists() else suite)
     raise Mistake(
-        f"points({suite!r}): there is no such file or folder beside {caller or 'the test file'}, nor in {Path.cwd()}; mend the path"
+        f"points({suite!r}): there is no such file or folder beside {caller or 'the test file'}, nor in {Path.cwd()}; fix the path"
     )
 
 
@@ -113,7 +118,7 @@ def _verified(layer: Layer, task: Task, variant: str) -> tuple[Subject, list[str
     subject = make.subject(variant, module, truth.inputs, truth.cotangents)
     if layer.variants[variant].compile:
         compiling.forget()
-        compiling.compile_cold(subject, any(cotangent is not None for cotangent in truth.cotangents))
+        compiling.compile_cold(subject, any(cotangent is not None for cotangent in truth.cotangents), cold=False)
         module.load_state_dict(truth.weights.state_dict())  # as drawn: to compile it was called, which may change its buffers
     verify.judge(subject, truth)
     return subject, verify.weaknesses(truth)

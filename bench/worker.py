@@ -12,14 +12,14 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import limits
-from .check.messages import DescribeSides
-from .mistake import Mistake
-from .protocol import Answer, Broken, Place, Refused, Request, receive_request, send
+from .declare.mistake import Mistake
+from .machine import limits
+from .process.check_messages import DescribeSides
+from .process.protocol import Answer, Broken, Place, Refused, Request, receive_request, send
 
 if TYPE_CHECKING:
-    from .check.session import Sides
-    from .session import Session
+    from .cell.session import Session
+    from .check.side.session import Sides
 
 
 def serve(connection: Connection, place: Place) -> None:
@@ -45,8 +45,8 @@ def serve(connection: Connection, place: Place) -> None:
 
 
 def _session(first: Request, place: Place) -> "Session | Sides":
-    from .check.session import Sides
-    from .session import Session
+    from .cell.session import Session
+    from .check.side.session import Sides
 
     return Sides(place.write) if isinstance(first, DescribeSides) else Session(place.write)
 

@@ -5,8 +5,8 @@ import random
 
 from fixture_run import environment
 
-from layerbench.bench.check.record import SCHEMA, Check, Estimate, Exact, Row, Side, Unit
-from layerbench.bench.record import Point
+from layerbench.bench.data.check_record import SCHEMA, Check, Estimate, Exact, Row, Side, Unit
+from layerbench.bench.data.record import Point
 
 BASE = Side("main", "1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d", False)
 HEAD = Side("working tree", "5d6e7f8091a2b3c4d5e6f708192a3b4c5d6e7f80", True)

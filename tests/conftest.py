@@ -56,6 +56,14 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("filterwarnings", "ignore:`torch.jit:DeprecationWarning")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several processes: tests that share what is made once for a file stay in one of them, so that it is made once."""
+    for item in items:
+        fixtures = item._fixtureinfo.name2fixturedefs
+        if any(made[-1].scope in ("module", "session") and made[-1].baseid == item.nodeid.partition("::")[0] for made in fixtures.values()):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """test_points.py measures the whole installed suite, which takes minutes: only with --benchmark-only, or when it is named."""
     named = any(Path(argument.partition("::")[0]).name == collection_path.name for argument in config.args)

@@ -5,8 +5,7 @@ import math
 import random
 from collections.abc import Iterator, Mapping
 
-from layerbench.bench.declare import NOISE_FLOOR
-from layerbench.bench.record import (
+from layerbench.bench.data.record import (
     SCHEMA,
     Accuracy,
     Change,
@@ -29,6 +28,7 @@ from layerbench.bench.record import (
     Timing,
     VariantFacts,
 )
+from layerbench.bench.declare.layer import NOISE_FLOOR
 
 SPEED = {"stock": 1.0, NOISE_FLOOR: 1.0, "function": 0.93, "triton": 1.9, "compile": 1.45}
 SPIN = "Triton needs a GPU; here its values were proved under Triton's interpreter, which says nothing about time"

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from layerbench.bench import cli, commands, contention
-from layerbench.bench.clock import Clock, FakeClock
-from layerbench.bench.protocol import Answer, Describe, Described, Request
-from layerbench.bench.record import Roof
-from layerbench.bench.session import Session
+from layerbench.bench.cell.session import Session
+from layerbench.bench.cli import commands, main
+from layerbench.bench.data.record import Roof
+from layerbench.bench.machine import contention
+from layerbench.bench.process.protocol import Answer, Describe, Described, Request
+from layerbench.bench.timing.clock import Clock, FakeClock
 
 Cost = Callable[[str, int], float]  # (variant, number of the call) -> seconds
 
@@ -70,5 +71,5 @@ def layerbench(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     """Run the command with these arguments; its exit code."""
     monkeypatch.setattr("sys.argv", ["layerbench", *arguments])
     with pytest.raises(SystemExit) as ended:
-        cli.main()
+        main.main()
     return int(ended.value.code or 0)

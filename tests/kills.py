@@ -89,11 +89,13 @@ def kill_once(folder: Path, seed: int, undisturbed: Undisturbed) -> Outcome:
 
 
 def _start(folder: Path, *words: str) -> subprocess.Popen[bytes]:
+    temporary = folder / "temporary"  # not beside the suite's file: what torch leaves there for a moment may look like its data
+    temporary.mkdir(exist_ok=True)
     with (folder / "stderr").open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "layerbench.bench", "run", *words],
             cwd=folder,
-            env={**os.environ, "TMPDIR": str(folder)},
+            env={**os.environ, "TMPDIR": str(temporary)},
             stdout=subprocess.DEVNULL,
             stderr=log,
         )

@@ -4,7 +4,7 @@ import math
 
 from fixture_run import environment, facts
 
-from layerbench.bench.record import (
+from layerbench.bench.data.record import (
     SCHEMA,
     Accuracy,
     Checked,

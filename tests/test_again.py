@@ -7,9 +7,10 @@ import inprocess
 import pytest
 from test_resume import OPTIONS, POINTS, SUITE, rewrite
 
-from layerbench.bench import journal, store
-from layerbench.bench.declare import NOISE_FLOOR
-from layerbench.bench.record import Run
+from layerbench.bench.data.record import Run
+from layerbench.bench.declare.layer import NOISE_FLOOR
+from layerbench.bench.run import journal
+from layerbench.bench.storage import run_file
 
 
 @pytest.fixture
@@ -30,9 +31,9 @@ def noisy(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Run]:
 
     inprocess.install(monkeypatch, folder, cost)
     assert inprocess.layerbench(monkeypatch, "run", *OPTIONS) == 0
-    path = store.newest(folder / "results")
+    path = run_file.newest(folder / "results")
     inprocess.install(monkeypatch, folder)
-    return path, store.read(path)
+    return path, run_file.read(path)
 
 
 def test_only_what_told_nothing_is_measured_again(
@@ -43,15 +44,15 @@ def test_only_what_told_nothing_is_measured_again(
     assert said[-1] == f"again:   1 point, on a quieter machine:  layerbench again results/{old.name}.json"
     assert inprocess.layerbench(monkeypatch, "again", str(path.relative_to(folder))) == 0
     assert "again:" not in capsys.readouterr().out
-    new = store.read(store.newest(folder / "results"))
+    new = run_file.read(run_file.newest(folder / "results"))
     assert (new.notes, new.name != old.name) == (
-        (f"2 of its 3 points are those of run {old.name}; at the others nothing could be told there",),
+        (f"2 of its 3 points are those of run {old.name}; at the others no verdict was possible there",),
         True,
     )
     assert [record.id for record in new.records] == [record.id for record in old.records]
     changed = {now.point.id for now, then in zip(new.records, old.records, strict=True) if now != then}
     assert changed == {POINTS[1]}
-    assert store.read(path) == old  # it stays as it was
+    assert run_file.read(path) == old  # it stays as it was
     assert not list((folder / "results").glob("*.journal"))
 
 
@@ -59,17 +60,17 @@ def test_where_everything_told_something_there_is_nothing_to_do(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert inprocess.layerbench(monkeypatch, "run", *OPTIONS) == 0
-    path = store.newest(folder / "results")
+    path = run_file.newest(folder / "results")
     capsys.readouterr()
     assert inprocess.layerbench(monkeypatch, "again", str(path)) == 0
     assert capsys.readouterr().out == f"{path}: no point was too noisy or disturbed, so there is nothing to measure again\n"
-    assert store.newest(folder / "results") == path
+    assert run_file.newest(folder / "results") == path
 
 
 def test_another_machine_is_one_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     path, _ = noisy(folder, monkeypatch)
     document = json.loads(path.read_text())
-    document[store.KEY]["environment"]["machine"] = "another"
+    document[run_file.KEY]["environment"]["machine"] = "another"
     path.write_text(json.dumps(document))
     assert inprocess.layerbench(monkeypatch, "again", str(path)) == 2
     assert "was measured under other conditions: machine: " in capsys.readouterr().err
@@ -87,9 +88,9 @@ def test_one_that_is_cut_short_is_resumed(folder: Path, monkeypatch: pytest.Monk
     assert [entry.records[0].point.id for entry in journal.read(left)[1]] == [POINTS[0], POINTS[2]]
     inprocess.install(monkeypatch, folder)
     assert inprocess.layerbench(monkeypatch, "run", "--resume", str(left)) == 0
-    new = store.read(left.with_suffix(".json"))
+    new = run_file.read(left.with_suffix(".json"))
     assert [record.id for record in new.records] == [record.id for record in old.records]
-    assert new.notes == (f"2 of its 3 points are those of run {old.name}; at the others nothing could be told there",)
+    assert new.notes == (f"2 of its 3 points are those of run {old.name}; at the others no verdict was possible there",)
 
 
 HELPED = """
@@ -151,7 +152,7 @@ def test_other_code_is_never_mixed_in(
     assert inprocess.layerbench(monkeypatch, "again", str(helped)) == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith(f"layerbench: {helped.stem} cannot be measured again: {words}")
-    assert said.endswith("; undo that change, or type  layerbench run  to begin anew")
+    assert said.endswith("; undo that change, or type  layerbench run  to start a new run")
 
 
 def test_a_run_file_from_before_digests_is_compared_as_it_was_and_that_is_said(
@@ -159,7 +160,7 @@ def test_a_run_file_from_before_digests_is_compared_as_it_was_and_that_is_said(
 ) -> None:
     path, old = noisy(folder, monkeypatch)
     document = json.loads(path.read_text())
-    for layer in document[store.KEY]["layers"]:
+    for layer in document[run_file.KEY]["layers"]:
         del layer["digest"]
     path.write_text(json.dumps(document))
     rewrite(folder, "# above\n" + SUITE)

@@ -8,13 +8,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from layerbench.bench import Layer, Variant, cell, compiling, randn, work
-from layerbench.bench.cell import Cell
-from layerbench.bench.clock import FakeClock
-from layerbench.bench.declare import NOISE_FLOOR
-from layerbench.bench.make import Subject
-from layerbench.bench.measure import Limit
-from layerbench.bench.record import Measured, Point, Timing
+from layerbench.bench import Layer, Variant, randn
+from layerbench.bench.cell import passes
+from layerbench.bench.cell.cell import Cell
+from layerbench.bench.data.record import Measured, Point, Timing
+from layerbench.bench.declare.layer import NOISE_FLOOR
+from layerbench.bench.profiling import compiling, work
+from layerbench.bench.subject.make import Subject
+from layerbench.bench.timing.clock import FakeClock
+from layerbench.bench.timing.measure import Limit
 
 COPIES = ("stock", "copy_a", "copy_b", NOISE_FLOOR)
 calls: Counter[int] = Counter()  # of forward, by module
@@ -31,8 +33,14 @@ class Gate(nn.Module):
 
 @pytest.fixture(autouse=True)
 def counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    forward = Subject.forward
-    monkeypatch.setattr(Subject, "forward", lambda subject: (calls.update([id(subject.module)]), forward(subject))[1])
+    forward, held = Subject.forward, []
+
+    def noted(subject: Subject) -> object:
+        held.append(subject.module)  # or a later one may get its address
+        calls.update([id(subject.module)])
+        return forward(subject)
+
+    monkeypatch.setattr(Subject, "forward", noted)
 
 
 def made(*, compile: bool = False) -> Cell:
@@ -107,13 +115,13 @@ def test_after_every_step_they_still_are(monkeypatch: pytest.MonkeyPatch) -> Non
     """Weighing, looking for leaks, profiles and rechecks of one step come before the next step is timed."""
     found = made()
     timed: list[dict[str, int]] = []
-    measure = cell.measure
+    measure = passes.measure
 
     def noted(*given: Any, **named: Any) -> dict[str, Timing]:
         timed.append({name: calls[id(subject.module)] for name, subject in found.subjects.items()})
         return measure(*given, **named)
 
-    monkeypatch.setattr(cell, "measure", noted)
+    monkeypatch.setattr(passes, "measure", noted)
     for step in ("forward", "backward", "training", "update_sgd"):
         outcomes = found.measure(step, FakeClock(lambda variant, number: 1e-3), Limit(0.01), None)
         assert all(isinstance(outcome, Measured) for outcome in outcomes.values()), outcomes

@@ -11,15 +11,41 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("bench", "layers", "kernels")
 HEAVY = {"torch", "triton"}  # slow to import, and not needed to read a run
 
-# Modules of the worker process, and the face for pytest.  Everything else in bench/ plans, reads or prints, and must not reach torch.
-MEASURE_SIDE = {
-    "bench." + name
-    for name in (
-        *("cell", "clock", "compiling", "environment", "fault", "interpreter", "kineto", "law", "leak", "make", "measure", "memory"),
-        *("optimizers", "profile", "prove", "pytest_face", "roofs", "session", "state", "tolerance", "turns", "verify", "work", "worker"),
-        *("check.pair", "check.references", "check.session", "check.timing"),
-    )
+DOC = ROOT / "docs" / "architecture.md"
+
+# Which folder of bench/ may import from which, itself aside.  docs/architecture.md has the same table, with the job of each folder.
+# Modules that lie in bench/ itself stand here by their own names: they are the doors of the house.
+MAY_IMPORT = {
+    "declare": "",
+    "data": "",
+    "stats": "",
+    "law": "declare",
+    "machine": "data declare",
+    "suite": "data declare",
+    "text": "data",
+    "timing": "data stats",
+    "plan": "data declare text",
+    "process": "data declare suite",
+    "analysis": "data declare plan stats",
+    "subject": "declare machine plan timing",
+    "check": "analysis data declare plan process stats suite",
+    "equivalence": "data declare law subject",
+    "profiling": "data declare subject timing",
+    "storage": "analysis data declare text",
+    "terminal": "analysis data declare text",
+    "cell": "data declare equivalence machine plan process profiling subject suite timing",
+    "pytest_face": "declare equivalence machine plan profiling subject suite",
+    "report": "analysis data declare plan stats storage text",
+    "run": "analysis data declare machine plan process storage suite terminal text",
+    "check/show": "data declare report storage text",
+    "check/side": "cell check data declare equivalence machine process profiling subject suite timing",
+    "cli": "analysis check check/show data declare plan process report run storage terminal text",
+    "worker": "cell check/side declare machine process",
+    "__main__": "cli",
+    "__init__": "declare",
 }
+# Folders whose modules may reach torch.  All others plan, talk to the worker, read or print.
+WITH_TORCH = {"law", "machine", "timing", "subject", "equivalence", "profiling", "cell", "pytest_face", "check/side", "worker"}
 
 
 def files() -> list[Path]:
@@ -86,11 +112,45 @@ def ours(modules: set[str]) -> set[str]:
 
 def test_the_reader_of_imports_sees_what_is_there() -> None:
     edges = graph()
-    assert {"bench.mistake", "bench.commands", "bench.plan"} <= edges["bench.cli"]  # the last two inside functions
+    assert {"bench.declare.mistake", "bench.cli.commands", "bench.plan.budget"} <= edges["bench.cli.main"]  # the last two inside functions
     assert "bench.report.words" in edges["bench.report.figures"]
-    assert "torch" in edges["bench.make"]
-    assert "torch" not in edges["bench.declare"]  # only a type checker sees it there
-    assert chain("bench.cell", HEAVY, edges)[0] == "bench.cell"
+    assert "torch" in edges["bench.subject.make"]
+    assert "torch" not in edges["bench.declare.layer"]  # only a type checker sees it there
+    assert chain("bench.cell.cell", HEAVY, edges)[0] == "bench.cell.cell"
+
+
+def room(module: str) -> str:
+    """The folder of bench/ that a module is in, as check/side; its own name where it lies in bench/ itself."""
+    parts = module.split(".")[1:]
+    inside = parts if (ROOT / "bench" / "/".join(parts)).is_dir() else parts[:-1]
+    return "/".join(inside) or (parts[-1] if parts else "__init__")
+
+
+def test_a_folder_imports_only_from_where_it_may_and_uses_all_of_that() -> None:
+    used: dict[str, set[str]] = {}
+    for name, modules in graph().items():
+        if name.partition(".")[0] == "bench":
+            used.setdefault(room(name), set()).update(room(each) for each in ours(modules))
+    assert {name: " ".join(sorted(rooms - {name})) for name, rooms in used.items()} == MAY_IMPORT
+
+
+def test_the_table_runs_one_way() -> None:
+    """A folder stands below all that import from it; in the table that is: it comes first."""
+    order = list(MAY_IMPORT)
+    up = {name: [each for each in rooms.split() if order.index(each) > order.index(name)] for name, rooms in MAY_IMPORT.items()}
+    assert {name: rooms for name, rooms in up.items() if rooms and name != "__init__"} == {}
+
+
+def test_the_picture_in_the_docs_is_this_table() -> None:
+    rows = [[cell.strip(" `/") for cell in line.strip("|").split("|")] for line in DOC.read_text(encoding="utf-8").splitlines()]
+    shown = {row[0]: " ".join(row[1].replace("`", "").split()) for row in rows if len(row) == 4 and row[0] in MAY_IMPORT}
+    assert shown == {name: rooms or "-" for name, rooms in MAY_IMPORT.items()}
+    assert {row[0] for row in rows if len(row) == 4 and row[2] == "yes"} == WITH_TORCH
+
+
+@pytest.mark.parametrize("name", sorted(name for name in MAY_IMPORT if (ROOT / "bench" / name).is_dir()))
+def test_every_folder_says_its_job_first(name: str) -> None:
+    assert ast.get_docstring(ast.parse((ROOT / "bench" / name / "__init__.py").read_text(encoding="utf-8")))
 
 
 def test_kernels_import_nothing_of_ours_but_kernels() -> None:
@@ -126,15 +186,16 @@ def bench_modules() -> set[str]:
     return {name for name in graph() if name.partition(".")[0] == "bench"}
 
 
-def test_the_read_side_never_reaches_torch() -> None:
+def test_only_folders_that_measure_reach_torch() -> None:
     edges = graph()
-    ways = {name: chain(name, HEAVY, edges) for name in sorted(bench_modules() - MEASURE_SIDE)}
+    ways = {name: chain(name, HEAVY, edges) for name in sorted(bench_modules()) if room(name) not in WITH_TORCH}
     assert {name: " -> ".join(way) for name, way in ways.items() if way} == {}
 
 
-def test_what_is_listed_as_measure_side_does_reach_it() -> None:
+def test_every_folder_with_torch_does_reach_it() -> None:
     edges = graph()
-    assert {name for name in MEASURE_SIDE if not chain(name, HEAVY, edges)} == set()
+    reach = {room(name) for name in bench_modules() if chain(name, HEAVY, edges)}
+    assert reach == WITH_TORCH
 
 
 def test_no_import_cycles() -> None:

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from layerbench.bench import frame, report, store, summary
+from layerbench.bench import report
+from layerbench.bench.analysis import frame, summary
+from layerbench.bench.storage import run_file
 
 BASELINES = sorted((Path(__file__).parents[1] / "results" / "baselines").glob("*.json"))
 
@@ -15,7 +17,7 @@ def test_there_is_one() -> None:
 
 @pytest.mark.parametrize("path", BASELINES, ids=lambda path: path.stem)
 def test_a_tracked_run_reads_and_its_page_says_what_it_says(path: Path, tmp_path: Path) -> None:
-    run = store.read(path)
+    run = run_file.read(path)
     table = frame.tidy(run)
     page = report.write(run, tmp_path / "index.html").read_text()
     first = summary.verdict(run, table).partition(". ")[0]

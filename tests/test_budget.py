@@ -2,8 +2,8 @@
 
 import pytest
 
-from layerbench.bench.budget import Budget, parse
-from layerbench.bench.mistake import Mistake
+from layerbench.bench.declare.mistake import Mistake
+from layerbench.bench.plan.budget import Budget, parse
 
 
 class Clock:

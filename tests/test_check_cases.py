@@ -362,7 +362,7 @@ def test_code_that_was_edited_meanwhile_has_no_verdict(cases: dict[str, Case]) -
 
 def test_what_is_imported_by_its_plain_name_is_checked_in_two_processes(cases: dict[str, Case]) -> None:
     case = cases["by_plain_name"]
-    assert case.found["isolated"] == "silu.py imports parts by its plain name, of which a process has but one"
+    assert case.found["isolated"] == "silu.py imports parts by its plain name, and a process can hold only one module of that name"
     assert (case.code, case.verdicts["silu plain"]) == (1, "slower"), case.found
 
 

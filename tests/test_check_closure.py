@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from toy_repository import write
 
-from layerbench.bench.check.closure import Closure, changed, closures, elsewhere
+from layerbench.bench.suite.closure import Closure, changed, closures, elsewhere
 
 ROOT = Path(__file__).resolve().parent.parent
 HARNESS = "from layerbench.bench import Layer, Variant\nfrom ..bench import randn\n"

@@ -11,8 +11,9 @@ import pytest
 from check_example import check, estimate, row, slower, timed
 from rich.console import Console
 
-from layerbench.bench.check import annotations, digits, junit, markdown, screen, words
-from layerbench.bench.check.record import FAILURES, Check, Estimate, Exact, Side, exit_code
+from layerbench.bench.check.show import annotations, junit, markdown, screen, words
+from layerbench.bench.data.check_record import FAILURES, Check, Estimate, Exact, Side, exit_code
+from layerbench.bench.text import digits
 
 SLOWER = "softmax-forward-cpu-float32-batch8-width1024-function"
 CONTROL_CHARACTERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e\ud800-\udfff]")

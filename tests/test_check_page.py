@@ -13,9 +13,8 @@ import pytest
 from check_example import EVIL, check, estimate, row, slower, timed
 from PIL import Image
 
-from layerbench.bench.check.record import Exact, Unit
-from layerbench.bench.report import check as page
-from layerbench.bench.report import dots
+from layerbench.bench.check.show import dots, page
+from layerbench.bench.data.check_record import Exact, Unit
 
 SLOWER = "softmax-forward-cpu-float32-batch8-width1024-function"
 AXIS = dots.Axis(-4.0, 12.0, 5.0, 0.5)  # 19 pixels per percent, 0 at 84

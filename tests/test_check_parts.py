@@ -1,4 +1,4 @@
-"""The parts of the check that need no worker: pairing, exact numbers, verdicts, rounds with scripted hands, imports that are moved."""
+"""The parts of the check that need no worker: pairing, exact numbers, verdicts, rounds with scripted executor, imports that are moved."""
 
 import importlib
 import math
@@ -11,22 +11,24 @@ import pytest
 from check_example import row as example_row
 from runs import layer
 
-from layerbench.bench import cli, commands
-from layerbench.bench.check import exact, hands, plan, rounds, same, timing, unit, verdicts
-from layerbench.bench.check.hands import Fault
-from layerbench.bench.check.messages import Examine, Examined, Facts, Prepare, Prepared, Sketch, Sketched, SketchReference, TimeBlock
-from layerbench.bench.check.moved import Moved, by_plain_name
-from layerbench.bench.check.plan import Benchmark
-from layerbench.bench.check.record import Row, Unit, compared
+from layerbench.bench.analysis import exact
+from layerbench.bench.check import executors, pairing, reference_change, rounds, unit, verdicts
+from layerbench.bench.check.executors import Fault
+from layerbench.bench.check.pairing import Benchmark
 from layerbench.bench.check.rounds import Track
-from layerbench.bench.check.sequential import Rule
+from layerbench.bench.check.side import timing
+from layerbench.bench.check.side.redirect import Moved, by_plain_name
 from layerbench.bench.check.verdicts import Timed
-from layerbench.bench.clock import Call, FakeClock
-from layerbench.bench.mistake import Mistake
-from layerbench.bench.plan import Selection
-from layerbench.bench.protocol import Answer, Request
-from layerbench.bench.record import Compiled, Device, Failed, LayerFacts, Memory, Point, Skipped, SweepGraphs, VariantFacts
-from layerbench.bench.remote import WorkerBroke, WorkerDied
+from layerbench.bench.cli import commands, main
+from layerbench.bench.data.check_record import Facts, Row, Unit, compared
+from layerbench.bench.data.record import Compiled, Device, Failed, LayerFacts, Memory, Point, Skipped, SweepGraphs, VariantFacts
+from layerbench.bench.declare.mistake import Mistake
+from layerbench.bench.plan.planning import Selection
+from layerbench.bench.process.check_messages import Examine, Examined, Prepare, Prepared, Sketch, Sketched, SketchReference, TimeBlock
+from layerbench.bench.process.handle import WorkerBroke, WorkerDied
+from layerbench.bench.process.protocol import Answer, Request
+from layerbench.bench.stats.sequential import Rule
+from layerbench.bench.timing.clock import Call, FakeClock
 
 CPU = Device("cpu", "a processor", 2**30, ("float32",))
 POINT = Point("silu", {"batch": 4}, "float32", "cpu", "forward")
@@ -112,7 +114,7 @@ def test_a_fault_of_ours_is_no_sides() -> None:
             raise WorkerBroke("make head", "plain", "a fault of layerbench itself")
 
     with pytest.raises(WorkerBroke):
-        hands._asked(Broken(), Prepare("head", POINT, "plain", 0), "head")  # type: ignore[arg-type]  # it has what is asked of one
+        executors._asked(Broken(), Prepare("head", POINT, "plain", 0), "head")  # type: ignore[arg-type]  # it has what is asked of one
 
 
 @pytest.mark.parametrize(
@@ -128,7 +130,7 @@ def test_a_death_with_nothing_in_hand_is_tried_once_more_unless_something_was_lo
     deaths: int, variant: str, request_: Request, answer: Answer | Fault, asked: int
 ) -> None:
     worker = Dying(deaths, variant)
-    assert (hands._asked(worker, request_, "base"), worker.asked) == (answer, asked)  # type: ignore[arg-type]  # it has what is asked of one
+    assert (executors._asked(worker, request_, "base"), worker.asked) == (answer, asked)  # type: ignore[arg-type]  # it has what is asked of one
 
 
 # --- what is measured ----------------------------------------------------------------------------------------------------------------
@@ -139,16 +141,16 @@ PAIR = (VariantFacts("stock", False, "any"), VariantFacts("plain", False, "any")
 
 def paired(
     head: tuple[LayerFacts, ...], base: tuple[LayerFacts, ...], changed: set[str], expression: str = "", missing: bool = False
-) -> plan.Plan:
+) -> pairing.Plan:
     places = {each.name: f"layers/{each.name}.py" for each in (*head, *base)}
-    return plan.pair(head, base, [CPU], Selection(expression, steps=("forward",)), places, changed, missing)
+    return pairing.pair(head, base, [CPU], Selection(expression, steps=("forward",)), places, changed, missing)
 
 
 def silu(*batches: int, variants: tuple[VariantFacts, ...] = PAIR) -> LayerFacts:
     return LayerFacts("silu", "", "silu.py", 3, {"batch": batches}, variants, {})
 
 
-def words(found: plan.Plan) -> dict[str, str]:
+def words(found: pairing.Plan) -> dict[str, str]:
     return {row.id: row.verdict for row in found.settled}
 
 
@@ -184,11 +186,11 @@ def test_a_size_may_be_set_for_a_dimension_that_one_side_alone_has() -> None:
     wide = LayerFacts("wide", "", "wide.py", 3, {"width": (8,)}, PAIR, {})
     places = {"silu": "silu.py", "wide": "wide.py"}
     selection = Selection(steps=("forward",), sizes={"width": (16,)})
-    found = plan.pair((silu(1), wide), (silu(1),), [CPU], selection, places, set(), False)
+    found = pairing.pair((silu(1), wide), (silu(1),), [CPU], selection, places, set(), False)
     new = [row.id for row in found.settled if row.verdict == "new"]
     assert new == ["wide-forward-cpu-float32-width16-stock", "wide-forward-cpu-float32-width16-plain"]
     with pytest.raises(Mistake, match="no layer of the suite has that dimension"):
-        plan.pair((silu(1),), (silu(1),), [CPU], selection, places, set(), False)
+        pairing.pair((silu(1),), (silu(1),), [CPU], selection, places, set(), False)
 
 
 def test_a_variant_for_gpus_is_proved_and_a_compiled_one_is_no_control() -> None:
@@ -231,16 +233,16 @@ def test_a_forward_says_nothing_of_backwards_peak() -> None:
 
 def test_references_are_compared_by_projections() -> None:
     one = Sketched("(randn)", {"output": Sketch((2, 2), 3.0, (1.0, -2.0))})
-    assert same.difference(one, one) == ""
-    assert same.difference(one, Sketched("(randn)", {"output": Sketch((2, 2), 3.0, (1.0 + 1e-12, -2.0))})) == ""
+    assert reference_change.difference(one, one) == ""
+    assert reference_change.difference(one, Sketched("(randn)", {"output": Sketch((2, 2), 3.0, (1.0 + 1e-12, -2.0))})) == ""
     off = Sketched("(randn)", {"output": Sketch((2, 2), 3.0, (1.0 + 1e-6, -2.0))})
-    assert same.difference(one, off) == "its reference computes something else than the base's: output differs"
+    assert reference_change.difference(one, off) == "its reference computes something else than the base's: output differs"
     nan = Sketched("(randn)", {"output": Sketch((2, 2), math.nan, (math.nan, math.nan))})
-    assert (same.difference(nan, nan), bool(same.difference(one, nan))) == ("", True)
-    assert same.difference(one, Sketched("(integers)", one.tensors)) == "its inputs are declared otherwise than on the base"
-    assert same.difference(one, Sketched("(randn)", {})) == "only the base has output"
+    assert (reference_change.difference(nan, nan), bool(reference_change.difference(one, nan))) == ("", True)
+    assert reference_change.difference(one, Sketched("(integers)", one.tensors)) == "its inputs are declared differently on the base"
+    assert reference_change.difference(one, Sketched("(randn)", {})) == "only the base has output"
     shape = Sketched("(randn)", {"output": Sketch((4,), 3.0, (1.0, -2.0))})
-    assert same.difference(one, shape) == "output has shape (4,), and (2, 2) on the base"
+    assert reference_change.difference(one, shape) == "output has shape (4,), and (2, 2) on the base"
 
 
 # --- rounds --------------------------------------------------------------------------------------------------------------------------
@@ -275,46 +277,46 @@ class Scripted:
         self.starts += 1
 
 
-def searched(hands: Scripted, variants: tuple[str, ...], in_time: Callable[[], bool] = lambda: True) -> rounds.Found:
+def searched(executors: Scripted, variants: tuple[str, ...], in_time: Callable[[], bool] = lambda: True) -> rounds.Found:
     tracks = [Track(POINT, variant) for variant in variants]
-    return rounds.search(tracks, [Track(POINT, variants[0], True)], hands, RULE, in_time, lambda left: None)
+    return rounds.search(tracks, [Track(POINT, variants[0], True)], executors, RULE, in_time, lambda left: None)
 
 
 def test_benchmarks_are_asked_for_in_turn_until_each_is_decided() -> None:
-    hands = Scripted({"same": 0.0, "slow": 0.06})
-    found = searched(hands, ("same", "slow"))
+    executors = Scripted({"same": 0.0, "slow": 0.06})
+    found = searched(executors, ("same", "slow"))
     assert {track.variant: verdict for track, verdict in found.decided.items()} == {"same": "clear", "slow": "slower"}
-    assert [variant for variant, sides, number in hands.asked if number == 0] == ["same", "slow", "same"]
+    assert [variant for variant, sides, number in executors.asked if number == 0] == ["same", "slow", "same"]
     assert {len(units) for units in found.units.values()} == {4}
     assert [unit.process for unit in found.units[Track(POINT, "same")]] == [0, 0, 0, 1]
 
 
 def test_a_flag_is_confirmed_by_new_units_alone() -> None:
-    hands = Scripted({"slow": 0.06})
-    found = searched(hands, ("slow",))
-    hands.differences["slow"] = 0.0  # it was luck
-    units, sure = rounds.confirm(list(found.decided), hands, RULE, found)
+    executors = Scripted({"slow": 0.06})
+    found = searched(executors, ("slow",))
+    executors.differences["slow"] = 0.0  # it was luck
+    units, sure = rounds.confirm(list(found.decided), executors, RULE, found)
     assert (sure, [len(each) for each in units.values()]) == (set(), [16])
-    hands.differences["slow"] = 0.06
-    units, sure = rounds.confirm(list(found.decided), hands, RULE, found)
+    executors.differences["slow"] = 0.06
+    units, sure = rounds.confirm(list(found.decided), executors, RULE, found)
     assert (sure, [len(each) for each in units.values()]) == (set(found.decided), [4])
     assert [unit.process for unit in units[Track(POINT, "slow")]] == [10, 10, 11, 11]
-    assert {number for variant, sides, number in hands.asked[-4:]} == {1000, 1001, 1002, 1003}
+    assert {number for variant, sides, number in executors.asked[-4:]} == {1000, 1001, 1002, 1003}
 
 
 def test_a_head_that_fails_while_a_flag_is_confirmed_is_wrong() -> None:
-    hands = Scripted({"slow": 0.06})
-    found = searched(hands, ("slow",))
-    hands.faults["slow"] = Fault("head", "SIGSEGV")
-    units, sure = rounds.confirm(list(found.decided), hands, RULE, found)
+    executors = Scripted({"slow": 0.06})
+    found = searched(executors, ("slow",))
+    executors.faults["slow"] = Fault("head", "SIGSEGV")
+    units, sure = rounds.confirm(list(found.decided), executors, RULE, found)
     row = verdicts.timed_row(Benchmark(POINT, "slow", "silu.py", 3), facts(), facts(), Timed(found, units, frozenset(sure), RULE))
     assert (row.verdict, row.reason) == ("wrong", "head failed while it was timed: SIGSEGV")
 
 
 def test_when_the_time_is_up_what_is_open_stays_inconclusive() -> None:
     asked = iter([True] * 5 + [False] * 100)
-    hands = Scripted({"same": 0.0, "other": 0.0})
-    found = searched(hands, ("same", "other"), lambda: next(asked))
+    executors = Scripted({"same": 0.0, "other": 0.0})
+    found = searched(executors, ("same", "other"), lambda: next(asked))
     assert (found.late, found.decided) == (True, {})
     benchmark = Benchmark(POINT, "same", "silu.py", 3)
     row = verdicts.timed_row(benchmark, facts(), facts(), Timed(found, {}, frozenset(), RULE))
@@ -323,8 +325,8 @@ def test_when_the_time_is_up_what_is_open_stays_inconclusive() -> None:
 
 
 def test_a_side_that_fails_while_it_is_timed_takes_no_other_with_it() -> None:
-    hands = Scripted({"same": 0.0}, {"bad": Fault("head", "SIGSEGV"), "old": Fault("base", "SIGSEGV")})
-    timed = Timed(searched(hands, ("same", "bad", "old")), {}, frozenset(), RULE)
+    executors = Scripted({"same": 0.0}, {"bad": Fault("head", "SIGSEGV"), "old": Fault("base", "SIGSEGV")})
+    timed = Timed(searched(executors, ("same", "bad", "old")), {}, frozenset(), RULE)
     rows = [verdicts.timed_row(Benchmark(POINT, name, "silu.py", 3), facts(), facts(), timed) for name in ("same", "bad", "old")]
     assert [(row.verdict, row.reason) for row in rows] == [
         ("clear", ""),
@@ -334,8 +336,8 @@ def test_a_side_that_fails_while_it_is_timed_takes_no_other_with_it() -> None:
 
 
 def test_a_base_that_differs_from_itself_makes_the_machine_unreliable() -> None:
-    hands = Scripted({"slow": 0.06, "control": 0.04})
-    found = searched(hands, ("slow",))
+    executors = Scripted({"slow": 0.06, "control": 0.04})
+    found = searched(executors, ("slow",))
     timed = Timed(found, {}, frozenset(), RULE)
     (shown,) = found.alarms.values()
     assert verdicts.unreliable(timed) == f"the base against itself differs by {math.expm1(shown):+.1%}"
@@ -347,10 +349,10 @@ def test_a_base_that_differs_from_itself_makes_the_machine_unreliable() -> None:
 
 
 def test_an_unchanged_suite_measures_the_control_to_its_first_look() -> None:
-    hands = Scripted({"stock": 0.0})
-    found = rounds.search([], [Track(POINT, "stock", True)], hands, RULE, lambda: True, lambda left: None)
+    executors = Scripted({"stock": 0.0})
+    found = rounds.search([], [Track(POINT, "stock", True)], executors, RULE, lambda: True, lambda left: None)
     assert [len(units) for units in found.units.values()] == [4]
-    assert rounds.search([], [], hands, RULE, lambda: True, lambda left: None).units == {}
+    assert rounds.search([], [], executors, RULE, lambda: True, lambda left: None).units == {}
 
 
 def test_what_is_known_before_timing() -> None:
@@ -389,7 +391,7 @@ def test_ctrl_c_ends_without_a_verdict_and_not_as_a_regression(monkeypatch: pyte
     monkeypatch.setattr(commands.check_command, "check", interrupted)
     monkeypatch.setattr(sys, "argv", ["layerbench", "check", "--against", "HEAD"])
     with pytest.raises(SystemExit) as ended:
-        cli.main()
+        main.main()
     assert ended.value.code == 130
     assert capsys.readouterr().err == "layerbench: interrupted before there was a verdict; nothing was written\n"
 
@@ -407,7 +409,7 @@ def test_percentages_that_make_no_sense(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["layerbench", "check", "--against", "HEAD", *words])
     with pytest.raises(SystemExit) as ended:
-        cli.main()
+        main.main()
     assert (ended.value.code, capsys.readouterr().err) == (2, f"layerbench: {said}\n")
 
 

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from layerbench.bench.check import sequential
-from layerbench.bench.check.sequential import CONFIRMATIONS, LOOKS, Mean, Rule, Spread
+from layerbench.bench.stats import sequential
+from layerbench.bench.stats.sequential import CONFIRMATIONS, LOOKS, Mean, Rule, Spread
 
 RULE = Rule(threshold=0.05, tolerance=0.005, benchmarks=12)
 

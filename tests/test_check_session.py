@@ -8,10 +8,11 @@ import pytest
 import torch
 from toy_repository import write
 
-from layerbench.bench.check.messages import DescribedSides, DescribeSides, Examine, Examined, Facts, Sketched, SketchReference
-from layerbench.bench.check.same import difference
-from layerbench.bench.check.session import Sides
-from layerbench.bench.record import Failed, Point
+from layerbench.bench.check.reference_change import difference
+from layerbench.bench.check.side.session import Sides
+from layerbench.bench.data.check_record import Facts
+from layerbench.bench.data.record import Failed, Point
+from layerbench.bench.process.check_messages import DescribedSides, DescribeSides, Examine, Examined, Sketched, SketchReference
 
 LAYER = """
 import os

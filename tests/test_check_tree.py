@@ -11,15 +11,15 @@ import pytest
 import toy_repository
 from toy_repository import commit, git, make, write
 
-from layerbench.bench.check import tree
-from layerbench.bench.check.tree import base_path, checked_out, dirty, head_commit, repository, resolve
-from layerbench.bench.mistake import Mistake
+from layerbench.bench.check import worktrees
+from layerbench.bench.check.worktrees import base_path, checked_out, dirty, head_commit, repository, resolve
+from layerbench.bench.declare.mistake import Mistake
 
 SOFTMAX = "import torch\n\n\ndef softmax(x):\n    e = torch.exp(x)\n    return e / e.sum()\n"
 HOLDER = """
 import sys
 from pathlib import Path
-from layerbench.bench.check.tree import checked_out
+from layerbench.bench.check.worktrees import checked_out
 with checked_out(Path(sys.argv[1]), "HEAD") as folder:
     print(folder, flush=True)
     sys.stdin.read()
@@ -40,7 +40,7 @@ def left(tmp_path: Path) -> list[str]:
     return sorted(path.name for path in (tmp_path / "temporary").iterdir())
 
 
-def worktrees(root: Path) -> list[str]:
+def listed(root: Path) -> list[str]:
     lines = git(root, "worktree", "list", "--porcelain").splitlines()
     return [line.removeprefix("worktree ") for line in lines if line.startswith("worktree ")]
 
@@ -204,7 +204,7 @@ def test_a_commit_is_checked_out_beside_changes_and_nothing_is_left(toy: Path, t
         assert (head_commit(folder), dirty(folder), git(folder, "branch", "--show-current")) == (first, False, "")
         write(folder, {"layers/__pycache__/softmax.pyc": "", "new": ""})
     assert (toy / "layers" / "softmax.py").read_text() == "third"
-    assert (left(tmp_path), worktrees(toy), git(toy, "branch", "--all")) == ([], [str(toy)], "* main")
+    assert (left(tmp_path), listed(toy), git(toy, "branch", "--all")) == ([], [str(toy)], "* main")
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
@@ -212,33 +212,33 @@ def test_an_error_leaves_nothing_either(toy: Path, tmp_path: Path, error: type[B
     with pytest.raises(error), checked_out(toy, "HEAD"):
         assert len(left(tmp_path)) == 2  # the folder, and the lock beside it
         raise error
-    assert (left(tmp_path), worktrees(toy)) == ([], [str(toy)])
+    assert (left(tmp_path), listed(toy)) == ([], [str(toy)])
 
 
 def test_a_commit_that_cannot_be_checked_out_leaves_nothing(toy: Path, tmp_path: Path) -> None:
     with pytest.raises(Mistake, match=r"^git worktree failed in .*/toy: fatal: .*nonsense"), checked_out(toy, "nonsense"):
         pass
-    assert (left(tmp_path), worktrees(toy)) == ([], [str(toy)])
+    assert (left(tmp_path), listed(toy)) == ([], [str(toy)])
 
 
 def test_what_git_cannot_remove_is_removed_all_the_same(toy: Path, tmp_path: Path) -> None:
     with checked_out(toy, "HEAD") as folder:
         (folder / ".git").unlink()  # then git takes it for no worktree
-    assert (left(tmp_path), worktrees(toy)) == ([], [str(toy)])
+    assert (left(tmp_path), listed(toy)) == ([], [str(toy)])
 
 
 def test_what_a_killed_check_left_is_removed_by_the_next_one_and_what_a_living_one_holds_is_not(toy: Path, tmp_path: Path) -> None:
     with holder(toy) as (killed, abandoned), holder(toy) as (living, held):
-        assert sorted(worktrees(toy)) == sorted(map(str, (toy, abandoned, held)))
+        assert sorted(listed(toy)) == sorted(map(str, (toy, abandoned, held)))
         killed.kill()
         killed.wait()
         git(toy, "worktree", "lock", str(abandoned))  # as git does while it makes one
         with checked_out(toy, "HEAD") as ours:
-            assert sorted(worktrees(toy)) == sorted(map(str, (toy, held, ours)))
+            assert sorted(listed(toy)) == sorted(map(str, (toy, held, ours)))
             assert (abandoned.exists(), (held / "layers" / "softmax.py").read_text()) == (False, SOFTMAX)
         living.communicate("")
         assert living.returncode == 0
-    assert (left(tmp_path), worktrees(toy)) == ([], [str(toy)])
+    assert (left(tmp_path), listed(toy)) == ([], [str(toy)])
 
 
 def test_a_killed_check_whose_folder_is_gone_too_is_forgotten(toy: Path) -> None:
@@ -249,8 +249,8 @@ def test_a_killed_check_whose_folder_is_gone_too_is_forgotten(toy: Path) -> None
     for folder in (abandoned, Path(f"{toy}-of-the-user")):
         subprocess.run(["rm", "-r", str(folder)], check=True)
     with checked_out(toy, "HEAD"):
-        assert str(abandoned) not in worktrees(toy)
-    assert worktrees(toy) == [str(toy), f"{toy}-of-the-user"]  # on a disk that is not there now, perhaps
+        assert str(abandoned) not in listed(toy)
+    assert listed(toy) == [str(toy), f"{toy}-of-the-user"]  # on a disk that is not there now, perhaps
 
 
 def test_a_folder_whose_check_was_killed_before_git_knew_of_it_is_removed(toy: Path, tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_checks_of_one_repository_that_begin_and_end_at_once_do_not_trip_over_ea
     with ThreadPoolExecutor(8) as pool:
         texts = list(pool.map(lambda _: _softmax(toy), range(24)))
     assert texts == [SOFTMAX] * 24
-    assert (left(tmp_path), worktrees(toy)) == ([], [str(toy)])
+    assert (left(tmp_path), listed(toy)) == ([], [str(toy)])
 
 
 def _softmax(root: Path) -> str:
@@ -277,7 +277,7 @@ def test_a_worktree_of_the_users_that_has_such_a_name_stays(toy: Path, tmp_path:
     git(toy, "worktree", "add", "--quiet", "--detach", str(tmp_path / "layerbench-base-mine"))
     with checked_out(toy, "HEAD"):
         pass
-    assert worktrees(toy) == [str(toy), str(tmp_path / "layerbench-base-mine")]
+    assert listed(toy) == [str(toy), str(tmp_path / "layerbench-base-mine")]
 
 
 def test_neither_the_repository_nor_the_folder_that_the_user_stands_in_is_removed_whatever_lies_beside_it(tmp_path: Path) -> None:
@@ -315,10 +315,12 @@ def test_inside_a_hook_of_another_repository(toy: Path, tmp_path: Path, monkeypa
 
 def test_submodules_are_left_out_and_said_so(toy: Path) -> None:
     with checked_out(toy, "HEAD") as folder:
-        assert tree.submodule_note(folder) == ""
+        assert worktrees.submodule_note(folder) == ""
     commit(write(toy, {".gitmodules": '[submodule "lib"]\n\tpath = lib\n\turl = ../lib\n'}))
     with checked_out(toy, "HEAD") as folder:
-        assert tree.submodule_note(folder) == ("the base was checked out without its submodules: a layer that imports from one fails there")
+        assert worktrees.submodule_note(folder) == (
+            "the base was checked out without its submodules: a layer that imports from one fails there"
+        )
 
 
 # Where a file lay.

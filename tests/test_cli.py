@@ -9,7 +9,11 @@ from pathlib import Path
 import inprocess
 import pytest
 
-from layerbench.bench import mount, options, remote, store, typed
+from layerbench.bench.cli import options
+from layerbench.bench.process import handle
+from layerbench.bench.storage import output, run_file
+from layerbench.bench.suite import mount
+from layerbench.bench.text import invocation
 
 SUITE = """
 from torch import nn
@@ -92,9 +96,7 @@ def test_no_gpu_says_what_was_found_and_what_to_type(
 def test_a_layer_file_that_does_not_import(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "mine.py").write_text("import math\nimport nosuchmodule\n")
     assert inprocess.layerbench(monkeypatch, "run", "--suite", "mine.py") == 2
-    told = (
-        "mine.py, line 2: the file does not import: ModuleNotFoundError: No module named 'nosuchmodule'; mend it, or name another --suite"
-    )
+    told = "mine.py, line 2: the file does not import: ModuleNotFoundError: No module named 'nosuchmodule'; fix it, or name another --suite"
     assert capsys.readouterr().err == f"layerbench: {told}\n"
 
 
@@ -113,7 +115,7 @@ def test_state_dicts_that_differ_are_told_and_the_others_are_measured(
     assert inprocess.layerbench(monkeypatch, "run", "--suite", "mine.py", "--step", "forward") == 2
     told = "variant 'renamed': state_dict lacks 'weight' that 'stock' has; subclass 'stock' and override only forward"
     assert f"FAILED linear renamed, 2 points, at declare: {told}" in capsys.readouterr().out
-    run = store.read(store.newest(folder / "results"))
+    run = run_file.read(run_file.newest(folder / "results"))
     assert {record.variant for record in run.records if hasattr(record.outcome, "timing")} == {"stock", "again", "noise_floor"}
 
 
@@ -124,14 +126,14 @@ def test_a_results_folder_that_cannot_be_written_is_told_before_anything_is_meas
     assert inprocess.layerbench(monkeypatch, "run", "--suite", "mine.py") == 2
     told = capsys.readouterr().err
     assert told.startswith("layerbench: cannot write in results/: ")
-    assert told.endswith("; mend that, or give another folder with --out\n")
+    assert told.endswith("; fix that, or give another folder with --out\n")
     assert told.count("\n") == 1
 
 
 def test_a_results_folder_that_vanishes_under_way_loses_nothing(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(store, "replace", lambda text, path: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(output, "replace", lambda text, path: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     assert inprocess.layerbench(monkeypatch, "run", "--suite", "mine.py", "--step", "forward") == 2
     told = capsys.readouterr().err
     assert "No space left on device" in told
@@ -202,15 +204,17 @@ def test_a_layer_on_request_is_measured_when_it_is_named_or_all_are(
 
 
 def test_help_does_not_import_torch() -> None:
-    code = "import sys; from layerbench.bench import cli; cli.app(['--help'], standalone_mode=False); sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys; from layerbench.bench.cli import main; main.app(['--help'], standalone_mode=False); sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
 
 
 def test_the_defaults_are_those_of_the_modules() -> None:
-    from layerbench.bench import cli
+    from layerbench.bench.cli import main
 
-    assert cli.DEFAULT_SUITE == mount.DEFAULT
-    assert cli.DEFAULT_HANG_SECONDS == remote.HANG_SECONDS
+    assert main.DEFAULT_SUITE == mount.DEFAULT
+    assert main.DEFAULT_HANG_SECONDS == handle.HANG_SECONDS
 
 
 def test_open_shows_the_page_in_a_browser_and_says_so_where_there_is_none(
@@ -240,14 +244,14 @@ def test_what_is_to_be_typed_next_can_be_typed_here(tmp_path: Path, monkeypatch:
     ):
         monkeypatch.setenv("PATH", str(tmp_path / path) if path else "")
         monkeypatch.setattr("sys.argv", [str(tmp_path / program)])
-        assert typed.command() == typed_here
+        assert invocation.command() == typed_here
     monkeypatch.chdir(tmp_path / "bin")
     monkeypatch.setattr("sys.argv", [str(tmp_path / "bin" / "layerbench")])
-    assert typed.command() == "./layerbench"
+    assert invocation.command() == "./layerbench"
     monkeypatch.setattr("sys.argv", ["-c"])
-    assert typed.command() == f"{sys.executable} -m layerbench.bench"
+    assert invocation.command() == f"{sys.executable} -m layerbench.bench"
 
 
 def test_no_sentence_names_a_package_that_is_not_published() -> None:
-    for file in Path(typed.__file__).parent.rglob("*.py"):
+    for file in Path(invocation.__file__).parent.rglob("*.py"):
         assert "install --upgrade layerbench" not in file.read_text(encoding="utf-8"), file

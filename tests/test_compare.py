@@ -6,8 +6,8 @@ import pytest
 from fixture_run import environment
 from runs import CHECKED, FAILED, FOUR_ROUNDS, SKIPPED, at, layer, run, took
 
-from layerbench.bench.compare import compare, differences, failures
-from layerbench.bench.record import Change, Compiled, Memory, Outcome, Run
+from layerbench.bench.analysis.compare import compare, differences, failures
+from layerbench.bench.data.record import Change, Compiled, Memory, Outcome, Run
 
 STOCK = {"stock": took(2.0), "noise_floor": took(2.0)}
 MIRROR = {"slower": "faster", "faster": "slower", "larger": "smaller", "smaller": "larger", "same": "same", "unclear": "unclear"}

@@ -8,9 +8,12 @@ import torch
 import upstream
 from torch import nn
 
-from layerbench.bench import Layer, Variant, compiling, make, randn, verify
-from layerbench.bench.make import Subject
-from layerbench.bench.record import SweepGraphs
+from layerbench.bench import Layer, Variant, randn
+from layerbench.bench.data.record import SweepGraphs
+from layerbench.bench.equivalence import verify
+from layerbench.bench.profiling import compiling
+from layerbench.bench.subject import make
+from layerbench.bench.subject.make import Subject
 
 pytestmark = pytest.mark.skipif(bool(compiling.missing_compiler()), reason=compiling.missing_compiler())
 

@@ -4,7 +4,7 @@ from collections import namedtuple
 
 import pytest
 
-from layerbench.bench import contention
+from layerbench.bench.machine import contention
 
 Times = namedtuple("Times", "user nice system idle iowait irq softirq steal guest guest_nice")
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from layerbench.bench import ANY, CPU, GPU, Draw, Layer, Variant, integers, randn
-from layerbench.bench.mistake import Mistake
+from layerbench.bench.declare.mistake import Mistake
 
 STOCK = Variant(dict)
 

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import functional_call
 
-from layerbench.bench import make, mount
-from layerbench.bench.declare import Layer
-from layerbench.bench.plan import sizes
+from layerbench.bench.declare.layer import Layer
+from layerbench.bench.plan.planning import sizes
+from layerbench.bench.subject import make
+from layerbench.bench.suite import mount
 from layerbench.layers import _blocks
 
 LAYERS = {each.layer.name: each for each in mount.mount(mount.DEFAULT) if "function" in each.layer.variants}
@@ -161,8 +162,10 @@ def test_layers_go_by_blocks() -> None:
     assert {"batchnorm", "layernorm", "groupnorm", "crossentropy", "kldiv"} < set(BY_BLOCKS)
 
 
-def check_twice(subject: Subject, stock: Subject, refusal: str, **tolerances: float) -> None:
-    for wanting in [*({number} for number in range(len(stock.tensors))), set(range(len(stock.tensors)))]:
+def check_twice(subject: Subject, stock: Subject, refusal: str, each_alone: bool = True, **tolerances: float) -> None:
+    """Where every tensor wants a gradient, and where a single one does."""
+    alone = [{number} for number in range(len(stock.tensors))] if each_alone else []
+    for wanting in [*alone, set(range(len(stock.tensors)))]:
         try:
             found = twice(subject, wanting)
         except RuntimeError as error:

@@ -9,11 +9,13 @@ import pytest
 from rich.console import Console
 from runs import SKIPPED, at, layer, run, took
 
-from layerbench.bench import explain, sidebyside, store
-from layerbench.bench.explain import OUTSIDE
-from layerbench.bench.mistake import Mistake
-from layerbench.bench.plan import Selection
-from layerbench.bench.record import Measured, Operator, Profile, Run
+from layerbench.bench.analysis import explain
+from layerbench.bench.analysis.explain import OUTSIDE
+from layerbench.bench.data.record import Measured, Operator, Profile, Run
+from layerbench.bench.declare.mistake import Mistake
+from layerbench.bench.plan.planning import Selection
+from layerbench.bench.storage import run_file
+from layerbench.bench.terminal import side_by_side
 
 # two steps of 5 us: addmm 6 us in all, t 1 us, so 3 us lie outside; and one step of 5 us: addmm 2 us, mul 0.8 us, 2.2 us outside
 STOCK = Profile(2, 10e-6, (Operator("aten::addmm", 2, 6e-6, 0.0, 4096), Operator("aten::t", 2, 1e-6, 0.0, 0)), "")
@@ -64,7 +66,7 @@ def test_a_point_of_a_run() -> None:
 def test_what_is_printed() -> None:
     whole = stored()
     console = Console(file=io.StringIO(), width=150, color_system=None, legacy_windows=False)
-    sidebyside.print_explanation(console, explain.explain(whole, whole.records[0].point, ("stock", "compile")))
+    side_by_side.print_explanation(console, explain.explain(whole, whole.records[0].point, ("stock", "compile")))
     lines = [line.split() for line in console.file.getvalue().splitlines()]
     assert lines[0] == ["softmax-forward-cpu-float32-batch8:", "stock", "and", "compile"]
     assert lines[3] == ["aten::addmm", "1", "1", "2.40", "1.80", "-0.60", "2,048", "2,048"]  # scaled to the unprofiled 4 and 4.5 us
@@ -81,7 +83,7 @@ def test_a_profile_that_contradicts_the_times_is_scaled_and_the_first_line_says_
     assert found.contradicted
     assert found.total.difference == pytest.approx(2e-4)
     console = Console(file=io.StringIO(), width=150, color_system=None, legacy_windows=False)
-    sidebyside.print_explanation(console, found)
+    side_by_side.print_explanation(console, found)
     first = console.file.getvalue().splitlines()[0]
     assert first.startswith("the profiler contradicts the times: compile takes longer, and looks faster in its profile")
     same = explain.explain(stored(), stored().records[0].point, ("stock", "compile"))
@@ -101,7 +103,7 @@ def test_more_operators_than_are_shown_are_one_row_so_that_the_total_adds_up() -
     none = Profile(1, 1e-3, (), "")
     whole = run(at(8, stock=profiled(1e-3, many), compile=profiled(1e-3, none)))
     console = Console(file=io.StringIO(), width=150, color_system=None, legacy_windows=False)
-    sidebyside.print_explanation(console, explain.explain(whole, whole.records[0].point, ("stock", "compile")))
+    side_by_side.print_explanation(console, explain.explain(whole, whole.records[0].point, ("stock", "compile")))
     lines = console.file.getvalue().splitlines()
     assert lines[2].split()[:2] == ["op30", "1"]
     assert lines[22].split() == ["10", "more", "operators", "10", "-", "55.00", "-", "-55.00", "-", "-"]
@@ -141,7 +143,7 @@ def test_what_cannot_be_explained_is_one_sentence(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments, told = BAD[name]
-    store.write(stored(), tmp_path / "run.json")
+    run_file.write(stored(), tmp_path / "run.json")
     assert inprocess.layerbench(monkeypatch, "explain", *arguments, "--run", str(tmp_path / "run.json")) == 2
     assert capsys.readouterr().err == f"layerbench: {told}\n"
 
@@ -177,6 +179,6 @@ def test_without_a_run_file_the_point_is_measured_now(
     (row,) = [line.split() for line in lines[start:] if line.startswith("aten::relu ")]
     assert (row[1:3], row[-2:]) == (["1", "2"], ["-", "-"])  # called twice; what it allocates is allocated by clamp_min inside
     (made,) = (tmp_path / "results").glob("*.json")
-    assert {(record.point.id, record.variant) for record in store.read(made).records} == {
+    assert {(record.point.id, record.variant) for record in run_file.read(made).records} == {
         ("relu-forward-cpu-float32-batch4", name) for name in ("stock", "twice", "noise_floor")
     }

@@ -5,8 +5,10 @@ from pathlib import Path
 import inprocess
 import pytest
 
-from layerbench.bench import compiling, frame, store
-from layerbench.bench.record import Failed, Measured, Roof, Run, Work
+from layerbench.bench.analysis import frame
+from layerbench.bench.data.record import Failed, Measured, Roof, Run, Work
+from layerbench.bench.profiling import compiling
+from layerbench.bench.storage import run_file
 
 SUITE = '''
 """Adding one, three times over."""
@@ -53,7 +55,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def newest(folder: Path) -> Run:
-    return store.read(store.newest(folder / "results"))
+    return run_file.read(run_file.newest(folder / "results"))
 
 
 def test_verdicts_and_ratios_follow_from_the_times(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

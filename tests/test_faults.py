@@ -9,8 +9,8 @@ from typing import NamedTuple
 import psutil
 import pytest
 
-from layerbench.bench import store
-from layerbench.bench.record import Failed, Measured, Outcome, Skipped
+from layerbench.bench.data.record import Failed, Measured, Outcome, Skipped
+from layerbench.bench.storage import run_file
 
 SUITE = '''
 """ReLU, in every way that it can go wrong."""
@@ -242,7 +242,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
         done.errors.append(process.communicate(timeout=300)[1])
         done.codes.append(process.returncode)
         done.pids.append(process.pid)
-        records = store.read(store.newest(folder / "results")).records
+        records = run_file.read(run_file.newest(folder / "results")).records
         done.outcomes.update({(each.point.layer, each.point.size["batch"], each.variant): each.outcome for each in records})
     return done
 

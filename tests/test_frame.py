@@ -6,8 +6,8 @@ import msgspec
 import pytest
 from runs import CHECKED, FAILED, FOUR_ROUNDS, SKIPPED, at, run, took
 
-from layerbench.bench.frame import COLUMNS, by_point, measured, tidy
-from layerbench.bench.record import Accuracy, Compiled, Measured, Roof, SweepGraphs, TensorError, Work
+from layerbench.bench.analysis.frame import COLUMNS, by_point, measured, tidy
+from layerbench.bench.data.record import Accuracy, Compiled, Measured, Roof, SweepGraphs, TensorError, Work
 
 NUMBERS = [name for name, kind in COLUMNS.items() if kind is float]
 

@@ -8,10 +8,10 @@ import msgspec
 import pytest
 from runs import FAILED, SKIPPED, at, run, took
 
-from layerbench.bench import journal
-from layerbench.bench.journal import Begun, Entry, Journal, Order
-from layerbench.bench.mistake import Mistake
-from layerbench.bench.plan import Selection
+from layerbench.bench.declare.mistake import Mistake
+from layerbench.bench.plan.planning import Selection
+from layerbench.bench.run import journal
+from layerbench.bench.run.journal import Begun, Entry, Journal, Order
 
 ORDER = Order("/suites/mine.py", Selection("softmax", ("cpu",), (), ("forward",), {"batch": (8, 64)}), 2, 60.0, 300.0)
 BEGUN = Begun(run(), ORDER, ("softmax-forward-cpu-float32-batch8 [stock]", "softmax-forward-cpu-float32-batch64 [stock]"))
@@ -82,11 +82,11 @@ def test_a_bad_journal_is_one_sentence(tmp_path: Path) -> None:
     for text in (b"", b'{"run": {"sche'):
         path.write_bytes(text)
         assert refusal(lambda: journal.read(path)) == (
-            f"{path}: it ends before its first line does, so nothing was finished; type  layerbench run  to begin anew"
+            f"{path}: it ends before its first line does, so nothing was finished; type  layerbench run  to start a new run"
         )
     path.write_bytes(b"hello\n")
     assert refusal(lambda: journal.read(path)) == (
-        f"{path}: not a journal of this layerbench: JSON is malformed: invalid character (byte 0); type  layerbench run  to begin anew"
+        f"{path}: not a journal of this layerbench: JSON is malformed: invalid character (byte 0); type  layerbench run  to start a new run"
     )
 
 
@@ -101,12 +101,12 @@ def test_the_newest_journal(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
-    told = f"cannot write in {tmp_path}/taken/: File exists; mend that, or give another folder with --out"
+    told = f"cannot write in {tmp_path}/taken/: File exists; fix that, or give another folder with --out"
     assert refusal(lambda: Journal(tmp_path / "taken/run.journal", BEGUN)) == told
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, the disk that is always full")
 def test_a_full_disk(tmp_path: Path) -> None:
     (tmp_path / "run.journal").symlink_to("/dev/full")
-    told = f"cannot write in {tmp_path}/: No space left on device; mend that, or give another folder with --out"
+    told = f"cannot write in {tmp_path}/: No space left on device; fix that, or give another folder with --out"
     assert refusal(lambda: Journal(tmp_path / "run.journal", BEGUN)) == told

@@ -11,10 +11,11 @@ import torch
 from torch import nn
 from torch.profiler import record_function
 
-from layerbench.bench import collector, kineto
-from layerbench.bench.clock import Call
-from layerbench.bench.kineto import Allocation, Events, Span
-from layerbench.bench.profile import profile, table
+from layerbench.bench.profiling import kineto
+from layerbench.bench.profiling.kineto import Allocation, Events, Span
+from layerbench.bench.profiling.profile import profile, table
+from layerbench.bench.timing import collector
+from layerbench.bench.timing.clock import Call
 
 
 def span(name: str, start: int, end: int, thread: int = 1) -> Span:

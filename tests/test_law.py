@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from layerbench.bench import Layer, Variant, law, make, randn, verify
-from layerbench.bench.verify import Mismatch
+from layerbench.bench import Layer, Variant, law, randn
+from layerbench.bench.equivalence import verify
+from layerbench.bench.equivalence.verify import Mismatch
+from layerbench.bench.subject import make
 
 P = 0.25
 

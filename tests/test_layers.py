@@ -7,13 +7,17 @@ import pytest
 import torch
 import upstream
 
-from layerbench.bench import compiling, environment, interpreter, make, mount
-from layerbench.bench.cell import Cell
-from layerbench.bench.plan import sizes
-from layerbench.bench.protocol import Describe, Finished, Prove
-from layerbench.bench.prove import prove
-from layerbench.bench.record import Checked, Failed, Point
-from layerbench.bench.remote import INTERPRETER, Worker
+from layerbench.bench.cell.cell import Cell
+from layerbench.bench.data.record import Checked, Failed, Point
+from layerbench.bench.equivalence import interpreter
+from layerbench.bench.equivalence.prove import prove
+from layerbench.bench.machine import environment
+from layerbench.bench.plan.planning import sizes
+from layerbench.bench.process.handle import INTERPRETER, Worker
+from layerbench.bench.process.protocol import Describe, Finished, Prove
+from layerbench.bench.profiling import compiling
+from layerbench.bench.subject import make
+from layerbench.bench.suite import mount
 
 DECLARED = {each.layer.name: each for each in mount.mount(mount.DEFAULT)}
 CPU = environment.devices()[0]
@@ -90,7 +94,7 @@ def test_compiled_variants_agree_at_the_smallest_size(layer: str) -> None:
     reference = next(iter(declared.layer.variants))
     compiled = tuple(name for name, variant in declared.layer.variants.items() if variant.compile)
     size = sizes(declared.facts, {})[0]
-    cell = Cell(declared.layer, Point(layer, size, "float32", "cpu", ""), (reference, *compiled), {}, lambda stage, name: None)
+    cell = Cell(declared.layer, Point(layer, size, "float32", "cpu", ""), (reference, *compiled), {}, lambda stage, name: None, cold=False)
     assert cell.out == {}
     assert set(cell.subjects) == {reference, *compiled, "noise_floor"}
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from layerbench.bench.lessons import Lessons
-from layerbench.bench.record import Failed, Outcome, Point, Record, Skipped
+from layerbench.bench.data.record import Failed, Outcome, Point, Record, Skipped
+from layerbench.bench.run.known_failures import KnownFailures
 
 DIED = Failed("time", "the worker process died: SIGSEGV")
 HUNG = Failed("time", "no sign of life for 300 s; the worker was ended")
@@ -14,8 +14,8 @@ def point(batch: int, width: int = 8, dtype: str = "float32", layer: str = "norm
     return Point(layer, {"batch": batch, "width": width}, dtype, "cpu", step)
 
 
-def after(*found: tuple[Point, Outcome]) -> Lessons:
-    return Lessons(Record(where, "kernel", outcome) for where, outcome in found)
+def after(*found: tuple[Point, Outcome]) -> KnownFailures:
+    return KnownFailures(Record(where, "kernel", outcome) for where, outcome in found)
 
 
 @pytest.mark.parametrize(
@@ -31,28 +31,28 @@ def after(*found: tuple[Point, Outcome]) -> Lessons:
     ],
 )
 def test_out_of_memory_at_one_size_skips_the_larger_ones_of_that_variant_alone(where: Point, skipped: bool) -> None:
-    lessons = after((point(8), STARVED))
+    failures = after((point(8), STARVED))
     told = Skipped("make", "out of memory at batch=8 width=8; larger sizes are skipped")
-    assert lessons.known(where, "kernel") == (told if skipped else None)
-    assert lessons.known(where, "other") is None
+    assert failures.known(where, "kernel") == (told if skipped else None)
+    assert failures.known(where, "other") is None
 
 
 def test_a_death_counts_at_its_own_cell_whatever_the_step() -> None:
-    lessons = after((point(8), DIED))
-    assert lessons.known(point(8, step="backward"), "kernel") == DIED
-    assert lessons.known(point(16), "kernel") is None
+    failures = after((point(8), DIED))
+    assert failures.known(point(8, step="backward"), "kernel") == DIED
+    assert failures.known(point(16), "kernel") is None
 
 
 @pytest.mark.parametrize("second", [DIED, HUNG])
 def test_after_deaths_at_two_cells_a_variant_is_left_alone_for_the_rest_of_the_layer(second: Failed) -> None:
-    lessons = after((point(8), DIED), (point(16), second))
+    failures = after((point(8), DIED), (point(16), second))
     told = "it ended the worker at 2 cells of this layer and is not tried again; the worker process died: SIGSEGV"
-    assert lessons.known(point(64), "kernel") == Skipped("make", told)
-    assert lessons.known(point(64, dtype="float16"), "kernel") == Skipped("make", told)
-    assert lessons.known(point(64, layer="linear"), "kernel") is None
+    assert failures.known(point(64), "kernel") == Skipped("make", told)
+    assert failures.known(point(64, dtype="float16"), "kernel") == Skipped("make", told)
+    assert failures.known(point(64, layer="linear"), "kernel") is None
 
 
 def test_two_steps_of_one_cell_are_one_death_and_other_failures_teach_nothing() -> None:
     wrong = Failed("verify", "output: off by 0.01, allowed 1e-06")
-    lessons = after((point(8), DIED), (point(8, step="backward"), DIED), (point(16), wrong), (point(32), wrong))
-    assert lessons.known(point(64), "kernel") is None
+    failures = after((point(8), DIED), (point(8, step="backward"), DIED), (point(16), wrong), (point(32), wrong))
+    assert failures.known(point(64), "kernel") is None

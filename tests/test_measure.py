@@ -6,9 +6,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from layerbench.bench import stats
-from layerbench.bench.clock import Call, FakeClock, HostClock
-from layerbench.bench.measure import BLOCK_SECONDS, Limit, measure, measure_in_turn
+from layerbench.bench.stats import estimates
+from layerbench.bench.timing.clock import Call, FakeClock, HostClock
+from layerbench.bench.timing.measure import BLOCK_SECONDS, Limit, measure, measure_in_turn
 
 
 def calls(*names: str) -> dict[str, Call]:
@@ -27,7 +27,7 @@ def test_exact_times_stop_by_precision_after_four_times_the_first_look() -> None
     assert {name: timing.calls_per_sample for name, timing in timings.items()} == {"stock": 2, "fast": 8, "noise_floor": 2}
     assert all(timing.stopped == "precision" and len(timing.seconds) == 48 for timing in timings.values())
     assert timings["fast"].seconds == pytest.approx([0.25e-3] * 48)
-    ratio = stats.speedup(timings["stock"].seconds, timings["fast"].seconds)
+    ratio = estimates.speedup(timings["stock"].seconds, timings["fast"].seconds)
     assert (ratio.ratio, ratio.low, ratio.high) == pytest.approx((4, 4, 4))
 
 
@@ -61,7 +61,7 @@ def test_a_run_that_stops_by_precision_holds_the_truth_as_often_as_it_says(monke
         noise = {"stock": np.exp(dice.normal(0, 0.03, 2000)), "same": np.exp(dice.normal(0, 0.03, 2000))}
         clock = FakeClock(lambda variant, number, noise=noise: BLOCK_SECONDS * float(noise[variant][number]))
         timings = measure(calls("stock", "same"), "stock", clock, Limit(seconds=100))
-        interval = stats.speedup(timings["stock"].seconds, timings["same"].seconds)
+        interval = estimates.speedup(timings["stock"].seconds, timings["same"].seconds)
         assert timings["stock"].stopped == "precision"
         held += interval.low <= 1 <= interval.high
         rounds += len(timings["stock"].seconds)

@@ -4,9 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from layerbench.bench import Layer, Variant, make, memory, randn, verify
-from layerbench.bench.make import Subject
-from layerbench.bench.record import Memory
+from layerbench.bench import Layer, Variant, randn
+from layerbench.bench.data.record import Memory
+from layerbench.bench.equivalence import verify
+from layerbench.bench.profiling import memory
+from layerbench.bench.subject import make
+from layerbench.bench.subject.make import Subject
 
 KIB = 1024
 

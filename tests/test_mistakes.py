@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from layerbench.bench import Draw, Layer, Variant, integers, law, randn
-from layerbench.bench.mistake import Mistake
+from layerbench.bench.declare.mistake import Mistake
 
 STOCK = Variant(nn.ReLU)
 RIGHT: dict[str, Any] = {

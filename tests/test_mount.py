@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from layerbench import bench
-from layerbench.bench import identity, law
-from layerbench.bench.mistake import Mistake
-from layerbench.bench.mount import DEFAULT, locate, mount
-from layerbench.bench.record import LayerFacts, VariantFacts
+from layerbench.bench import law
+from layerbench.bench.data.record import LayerFacts, VariantFacts
+from layerbench.bench.declare.mistake import Mistake
+from layerbench.bench.suite import identity
+from layerbench.bench.suite.mount import DEFAULT, locate, mount
 
 
 @pytest.fixture(autouse=True)
@@ -241,20 +242,20 @@ def test_one_name_in_two_files() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("x = 1\ny = (\n", "suite/gelu.py, line 2: '(' was never closed; mend it and run again"),
-        ("x = 1\n\0", "suite/gelu.py: source code string cannot contain null bytes; mend it and run again"),
+        ("x = 1\ny = (\n", "suite/gelu.py, line 2: '(' was never closed; fix it and run again"),
+        ("x = 1\n\0", "suite/gelu.py: source code string cannot contain null bytes; fix it and run again"),
         (
             "x = 1\nimport no_such_module_anywhere\n",
             "suite/gelu.py, line 2: the file does not import: ModuleNotFoundError: No module named 'no_such_module_anywhere'; "
-            "mend it, or name another --suite",
+            "fix it, or name another --suite",
         ),
         (
             "def f():\n    return 1 / 0\n\nf()\n",
-            "suite/gelu.py, line 2: the file does not import: ZeroDivisionError: division by zero; mend it, or name another --suite",
+            "suite/gelu.py, line 2: the file does not import: ZeroDivisionError: division by zero; fix it, or name another --suite",
         ),
         (
             "import sys\nsys.exit('wants --arguments')\n",
-            "suite/gelu.py, line 2: the file does not import: SystemExit: wants --arguments; mend it, or name another --suite",
+            "suite/gelu.py, line 2: the file does not import: SystemExit: wants --arguments; fix it, or name another --suite",
         ),
         (
             "from layerbench.bench import Layer, Variant, randn\n"
@@ -268,13 +269,13 @@ def test_a_file_that_does_not_import(text: str, said: str) -> None:
     before = set(sys.modules)
     put("suite/gelu.py", text)
     assert refusal("suite") == said
-    assert not [name for name in set(sys.modules) - before if name.endswith(".suite.gelu")]  # mended, it can be mounted again
+    assert not [name for name in set(sys.modules) - before if name.endswith(".suite.gelu")]  # fixed, it can be mounted again
 
 
 def test_a_broken_sibling_is_named_where_its_syntax_is_wrong() -> None:
     put("suite/_common.py", "x = 1\n\ny = )\n")
     put("suite/gelu.py", "from ._common import x\n")
-    assert refusal("suite") == "suite/_common.py, line 3: unmatched ')'; mend it and run again"
+    assert refusal("suite") == "suite/_common.py, line 3: unmatched ')'; fix it and run again"
 
 
 def test_a_layer_of_another_copy_of_the_harness() -> None:

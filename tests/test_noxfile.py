@@ -19,6 +19,7 @@ class Session:
 
     def __init__(self, *posargs: str) -> None:
         self.posargs = list(posargs)
+        self.env: dict[str, str] = {}
         self.ran: list[list[str]] = []
 
     def run(self, *words: str, **_: Any) -> None:

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from layerbench.bench.mistake import Mistake
-from layerbench.bench.plan import Selection, plan, sizes
-from layerbench.bench.record import Device, LayerFacts, VariantFacts
+from layerbench.bench.data.record import Device, LayerFacts, VariantFacts
+from layerbench.bench.declare.mistake import Mistake
+from layerbench.bench.plan.planning import Selection, plan, sizes
 
 CPU = Device("cpu", "a processor", 8_000_000_000, ("float32", "bfloat16"))
 CUDA = Device("cuda", "a card", 80_000_000_000, ("float32", "bfloat16", "float16"))

@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from layerbench.bench import Layer, Variant, make, randn
-from layerbench.bench.mistake import Mistake
-from layerbench.bench.prove import prove, trials
-from layerbench.bench.record import Failed
+from layerbench.bench import Layer, Variant, randn
+from layerbench.bench.data.record import Failed
+from layerbench.bench.declare.mistake import Mistake
+from layerbench.bench.equivalence.prove import prove, trials
+from layerbench.bench.subject import make
 
 
 class Unguarded(nn.Linear):

@@ -7,11 +7,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from layerbench.bench import Draw, Layer, Variant, integers, make, positive, randn, store, verify
-from layerbench.bench.mistake import Mistake
-from layerbench.bench.prove import prove
-from layerbench.bench.record import Failed
-from layerbench.bench.tolerance import Mismatch, allowed, distance
+from layerbench.bench import Draw, Layer, Variant, integers, positive, randn
+from layerbench.bench.data.record import Failed
+from layerbench.bench.declare.mistake import Mistake
+from layerbench.bench.equivalence import verify
+from layerbench.bench.equivalence.prove import prove
+from layerbench.bench.equivalence.tolerance import Mismatch, allowed, distance
+from layerbench.bench.storage import run_file
+from layerbench.bench.subject import make
 
 
 class Of(nn.Module):
@@ -70,7 +73,7 @@ def test_positive_numbers_lie_between_a_tenth_and_two_and_take_part_in_backward(
         (lambda x, w: (x * 0).abs().sqrt() + w, (), "input 0 grad: NaN or infinite in 32 of 32"),
         (lambda x, w: x + (w * 0).abs().sqrt(), (), "weight grad: NaN or infinite in 8 of 8"),
         (lambda x, y, w: x.log() * y * w, (randn("batch", 8), randn("batch", 8)), "inputs[0] and inputs[1] are standard normal"),
-        (lambda x, w: w * x / 0, (integers("batch", 8, below=4),), "so nothing is proved; mend the reference"),
+        (lambda x, w: w * x / 0, (integers("batch", 8, below=4),), "so nothing is proved; fix the reference"),
     ],
 )
 def test_every_tensor_is_looked_at(function, inputs, told: str) -> None:
@@ -161,7 +164,7 @@ def test_a_weak_check_is_said_wherever_a_ratio_is_shown(
     (tmp_path / "zero.py").write_text(SUITE)
     inprocess.install(monkeypatch, tmp_path)
     assert inprocess.layerbench(monkeypatch, "run", "--suite", "zero.py", "--step", "forward") == 0
-    file = str(store.newest(tmp_path / "results"))
+    file = str(run_file.newest(tmp_path / "results"))
     shown = [capsys.readouterr().out]
     for words in (("explain", "zero", "--variants", "again", "--run", file), ("compare", file, file)):
         assert inprocess.layerbench(monkeypatch, *words) == 0

@@ -1,13 +1,14 @@
 """The suite's points as pytest-benchmark tests, run as a user runs them."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from layerbench.bench import compiling
+from layerbench.bench.profiling import compiling
 
 LAYERS = """
 import torch
@@ -62,7 +63,8 @@ def face(folder: Path, *arguments: str, tests: str = TESTS, where: str = "") -> 
         str(folder / "mine" / "test_mine.py"),
         *arguments,
     ]
-    return subprocess.run(command, cwd=folder / where, capture_output=True, text=True, check=False)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}  # its own process times
+    return subprocess.run(command, cwd=folder / where, env=environment, capture_output=True, text=True, check=False)
 
 
 def section(printed: str, title: str) -> list[str]:
@@ -124,5 +126,5 @@ def test_a_suite_is_found_in_the_working_directory_too_and_where_it_is_not_one_s
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "mine/test_mine.py"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    told = f"points('other.py'): there is no such file or folder beside {tmp_path}/mine/test_mine.py, nor in {tmp_path}; mend the path"
+    told = f"points('other.py'): there is no such file or folder beside {tmp_path}/mine/test_mine.py, nor in {tmp_path}; fix the path"
     assert section(done.stdout, "ERRORS") == [told]

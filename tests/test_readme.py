@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from layerbench.bench import store
-from layerbench.bench.record import Measured
+from layerbench.bench.data.record import Measured
+from layerbench.bench.storage import run_file
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -40,7 +40,7 @@ def test_the_example_runs_and_has_at_most_ten_lines(tmp_path: Path) -> None:
     done = layerbench("run", "--suite", str(file), *one_point)
     assert done.returncode == 0, done.stdout + done.stderr
     (path,) = (tmp_path / "results").glob("*.json")
-    outcomes = {record.variant: record.outcome for record in store.read(path).records}
+    outcomes = {record.variant: record.outcome for record in run_file.read(path).records}
     assert {name: type(outcome) for name, outcome in outcomes.items()} == {"stock": Measured, "plain": Measured, "noise_floor": Measured}
     assert outcomes["plain"].accuracy.slack <= 1
     assert (tmp_path / "reports" / path.stem / "index.html").read_text(encoding="utf-8").startswith("<!")

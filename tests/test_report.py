@@ -4,6 +4,7 @@ import html.parser
 import random
 import re
 import time
+from pathlib import Path
 
 import fixture_run
 import msgspec
@@ -13,9 +14,9 @@ from plotly.offline import get_plotlyjs_version
 from runs import at, took
 from runs import run as tiny
 
-from layerbench.bench import frame, report, summary
-from layerbench.bench.declare import NOISE_FLOOR
-from layerbench.bench.record import (
+from layerbench.bench import report
+from layerbench.bench.analysis import frame, win_matrix
+from layerbench.bench.data.record import (
     Accuracy,
     Checked,
     Compiled,
@@ -33,6 +34,7 @@ from layerbench.bench.record import (
     Timing,
     Work,
 )
+from layerbench.bench.declare.layer import NOISE_FLOOR
 from layerbench.bench.report import changes, details, figures, looks, panels, same, tables
 
 EVIL = "</script><script>window.hacked=1</script><img src=x onerror=window.hacked=1>\"'<b>&amp;"
@@ -90,7 +92,7 @@ def exact(order_of: int = 3, samples: int = 24, others: float | None = None):
 
 
 def test_vendored_plotly_is_plotlypys_own_version_and_keeps_its_licence():
-    bundle = (report.HERE / report.BUNDLE).read_text(encoding="utf-8")
+    bundle = (Path(report.__file__).parent / report.BUNDLE).read_text(encoding="utf-8")
     assert f"plotly.js (basic - minified) v{get_plotlyjs_version()}" in bundle[:200]
     assert "Licensed under the MIT license" in bundle[:300]
 
@@ -132,7 +134,7 @@ def test_what_other_work_disturbed_says_so_everywhere():
     assert "all are slower or the same on 0; 1 undecided, 0 failed. Other work wanted the same cores on 1 of 1 point" in shown
     assert "other work wanted the same cores on 1 point: nothing is ranked there" in shown  # in the strip, as a doubt about the threads
     assert "<td class=unclear>? unclear, other work" in text
-    assert "nothing can be told: other work wanted the same cores" in shown  # the matrix' notes
+    assert "no verdict is possible: other work wanted the same cores" in shown  # the matrix' notes
     assert '<td class="cell unclear' in text
 
 
@@ -434,7 +436,7 @@ def shown_of(cell_of: dict[str, float], *more: dict[str, float]):
         for place, one in enumerate((cell_of, *more))
     ]
     run = tiny(*points)
-    return tables.matrix(summary.matrix(run, frame.tidy(run)))[0], report.render(run)
+    return tables.matrix(win_matrix.matrix(run, frame.tidy(run)))[0], report.render(run)
 
 
 def test_a_cell_of_the_matrix_that_hides_a_crossing_says_where_the_variant_wins():

@@ -6,8 +6,8 @@ import shlex
 import fixture_run
 import pytest
 
-from layerbench.bench import plan
-from layerbench.bench.record import Point
+from layerbench.bench.data.record import Point
+from layerbench.bench.plan import planning
 from layerbench.bench.report import words
 
 
@@ -119,7 +119,7 @@ def test_the_command_selects_its_point_and_no_other():
     point = Point("rmsnorm", {"batch": 8, "width": 64}, "float32", "cpu", "forward")
     typed = shlex.split(words.command(fixture_run.make(tuple(layers)), point))
     expression = typed[typed.index("-k") + 1]
-    tasks = plan.plan(layers, fixture_run.environment().devices, plan.Selection(expression, steps=("forward",)))
+    tasks = planning.plan(layers, fixture_run.environment().devices, planning.Selection(expression, steps=("forward",)))
     assert [task.point for task in tasks] == [point]
     assert set(tasks[0].variants) == {variant.name for variant in layers[1].variants}
 

@@ -9,8 +9,11 @@ import inprocess
 import msgspec
 import pytest
 
-from layerbench.bench import journal, lock, mount, store
-from layerbench.bench.record import Run
+from layerbench.bench.data.record import Run
+from layerbench.bench.machine import lock
+from layerbench.bench.run import journal
+from layerbench.bench.storage import run_file
+from layerbench.bench.suite import mount
 
 SUITE = """
 from torch import nn
@@ -50,7 +53,7 @@ def cut_short(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def newest(folder: Path) -> Run:
-    return store.read(store.newest(folder / "results"))
+    return run_file.read(run_file.newest(folder / "results"))
 
 
 def form(value: Any) -> Any:
@@ -72,7 +75,7 @@ def test_a_resumed_run_is_equal_in_form_to_one_that_was_not_disturbed(folder: Pa
     assert inprocess.layerbench(monkeypatch, "run", "--resume") == 0
     resumed = json.loads(path.with_suffix(".json").read_text())
     assert form(resumed) == form(undisturbed)
-    assert [record.id for record in newest(folder).records] == [record.id for record in store.read(folder / "undisturbed.json").records]
+    assert [record.id for record in newest(folder).records] == [record.id for record in run_file.read(folder / "undisturbed.json").records]
     assert newest(folder).records[: len(finished)] == finished
     assert newest(folder).notes == ("resumed: 1 of its 3 points were measured before it was cut short",)
     assert not path.exists()
@@ -132,12 +135,12 @@ def test_what_cannot_be_resumed_is_one_sentence(folder: Path, monkeypatch: pytes
     assert refused(monkeypatch, capsys) == told
     path = cut_short(folder, monkeypatch)
     before = path.read_bytes()
-    told = "layerbench: --resume takes everything from the journal: leave --budget away, or --resume to begin anew\n"
+    told = "layerbench: --resume takes everything from the journal: remove --budget, or remove --resume to start a new run\n"
     assert refused(monkeypatch, capsys, "--budget", "9s") == told
     rewrite(folder, SUITE.replace('"again"', '"another"'))
     assert refused(monkeypatch, capsys) == (
         f"layerbench: results/{path.name}: the points of {folder}/relu.py are no longer those that the run was begun with: "
-        f"{POINTS[0]} [stock again] is gone; undo that change, or type  layerbench run  to begin anew\n"
+        f"{POINTS[0]} [stock again] is gone; undo that change, or type  layerbench run  to start a new run\n"
     )
     rewrite(folder, SUITE)
     begun, entries, _ = journal.read(path)
@@ -146,7 +149,7 @@ def test_what_cannot_be_resumed_is_one_sentence(folder: Path, monkeypatch: pytes
     path.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
     assert refused(monkeypatch, capsys) == (
         f"layerbench: results/{path.name}: its run was begun under other conditions: python: 3.9.0 before, "
-        f"{begun.run.environment.python} now; type  layerbench run  to begin anew\n"
+        f"{begun.run.environment.python} now; type  layerbench run  to start a new run\n"
     )
     path.write_bytes(before)
     assert inprocess.layerbench(monkeypatch, "run", "--resume") == 0
@@ -159,7 +162,7 @@ def test_a_comment_is_no_other_code_and_an_edit_on_the_same_line_is(
     rewrite(folder, SUITE.replace("Variant(nn.ReLU)}", "Variant(nn.ReLU6)}"))
     assert refused(monkeypatch, capsys) == (
         f"layerbench: results/{path.name} cannot be resumed: the code of layer 'relu' has changed: relu.py, or a file that it imports or "
-        "loads; undo that change, or type  layerbench run  to begin anew\n"
+        "loads; undo that change, or type  layerbench run  to start a new run\n"
     )
     rewrite(folder, "# a comment\n" + SUITE)
     assert inprocess.layerbench(monkeypatch, "run", "--resume") == 0
@@ -179,7 +182,7 @@ def test_a_full_disk_under_way_says_how_to_go_on(folder: Path, monkeypatch: pyte
     assert inprocess.layerbench(monkeypatch, "run", *OPTIONS) == 2
     (path,) = (folder / "results").glob("*.journal")
     assert capsys.readouterr().err == (
-        "layerbench: cannot write in results/: No space left on device; mend that, or give another folder with --out; "
+        "layerbench: cannot write in results/: No space left on device; fix that, or give another folder with --out; "
         f"what was measured is kept: to go on type  layerbench run --resume results/{path.name}\n"
     )
     assert inprocess.layerbench(monkeypatch, "run", "--resume") == 0

@@ -1,10 +1,10 @@
 """The one loop with a scripted worker: a death falls on the variant that caused it, and on no other."""
 
-from layerbench.bench.plan import Task
-from layerbench.bench.protocol import Answer, Finished, Measure, Prove, Request
-from layerbench.bench.record import Accuracy, Checked, Failed, LayerFacts, Outcome, Point, Record, Skipped, VariantFacts
-from layerbench.bench.remote import WorkerDied
-from layerbench.bench.run import run
+from layerbench.bench.data.record import Accuracy, Checked, Failed, LayerFacts, Outcome, Point, Record, Skipped, VariantFacts
+from layerbench.bench.plan.planning import Task
+from layerbench.bench.process.handle import WorkerDied
+from layerbench.bench.process.protocol import Answer, Finished, Measure, Prove, Request
+from layerbench.bench.run.loop import run
 
 VARIANTS = {"stock": "any", "good": "any", "bad": "any", "gpu": "gpu"}
 FACTS = LayerFacts("layer", "", "f.py", 1, {"batch": (1, 2)}, tuple(VariantFacts(n, False, d) for n, d in VARIANTS.items()), {})

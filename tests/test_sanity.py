@@ -7,10 +7,15 @@ from fixture_run import environment
 from runs import took
 from torch import nn
 
-from layerbench.bench import Layer, Variant, make, randn, roofs, sanity, verify, work
-from layerbench.bench.clock import FakeClock
-from layerbench.bench.make import Subject
-from layerbench.bench.record import Measured, Roof, Timing, Work
+from layerbench.bench import Layer, Variant, randn
+from layerbench.bench.analysis import sanity
+from layerbench.bench.data.record import Measured, Roof, Timing, Work
+from layerbench.bench.equivalence import verify
+from layerbench.bench.profiling import work
+from layerbench.bench.subject import make
+from layerbench.bench.subject.make import Subject
+from layerbench.bench.timing import roofs
+from layerbench.bench.timing.clock import FakeClock
 
 ROOF = Roof("cpu", "float32", 100e9, 20e9, 50e9, 1e-6)
 

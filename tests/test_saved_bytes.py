@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from layerbench.bench import make, mount
-from layerbench.bench.memory import weigh
+from layerbench.bench.profiling.memory import weigh
+from layerbench.bench.subject import make
+from layerbench.bench.suite import mount
 
 LAYERS = {each.layer.name: each.layer for each in mount.mount(mount.DEFAULT)}
 F32 = 4  # bytes

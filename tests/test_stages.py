@@ -1,6 +1,6 @@
 """Seconds by stage, by a clock that the test moves."""
 
-from layerbench.bench.stages import Stages
+from layerbench.bench.process.stages import Stages
 
 
 def test_a_stage_lasts_until_the_next_begins_and_those_of_one_name_add_up() -> None:

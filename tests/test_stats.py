@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from layerbench.bench.stats import Interval, geometric_mean, noise_floor, speedup, unpaired_speedup, verdict
+from layerbench.bench.stats.estimates import Interval, geometric_mean, noise_floor, speedup, unpaired_speedup, verdict
 
 T1, T2 = 12.706204736, 4.302652730  # Student's t at 97.5 % with 1 and 2 degrees of freedom, from a table
 

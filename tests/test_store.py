@@ -17,9 +17,10 @@ import pytest
 from pytest_benchmark.stats import Stats
 from runs import CHECKED, FAILED, SKIPPED, at, run, took
 
-from layerbench.bench import store, typed
-from layerbench.bench.mistake import Mistake
-from layerbench.bench.record import Accuracy, Compiled, Run, TensorError
+from layerbench.bench.data.record import Accuracy, Compiled, Run, TensorError
+from layerbench.bench.declare.mistake import Mistake
+from layerbench.bench.storage import output, run_file
+from layerbench.bench.text import invocation
 
 
 def whole() -> Run:
@@ -28,7 +29,7 @@ def whole() -> Run:
 
 
 def written(path: Path, made: Run | None = None) -> dict[str, Any]:
-    store.write(made or whole(), path)
+    run_file.write(made or whole(), path)
     document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return document
 
@@ -46,8 +47,8 @@ def refusal(action: Callable[[], object]) -> str:
 def test_a_run_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     path = tmp_path / "new/results/run.json"
     for made in (whole(), run(), fixture_run.small()):
-        store.write(made, path)
-        assert store.read(path) == made
+        run_file.write(made, path)
+        assert run_file.read(path) == made
     assert files(path.parent) == [".gitignore", "run.json"]
 
 
@@ -95,7 +96,7 @@ def test_the_statistics_are_those_of_pytest_benchmark(tmp_path: Path, rounds: in
 
 
 def test_pytest_benchmark_lists_the_file(tmp_path: Path) -> None:
-    store.write(whole(), tmp_path / "run.json")
+    run_file.write(whole(), tmp_path / "run.json")
     command = [Path(sys.executable).with_name("pytest-benchmark"), "compare", tmp_path / "run.json", "--columns=median,rounds,iterations"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     rows = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if line.startswith("softmax-")}
@@ -140,26 +141,26 @@ def test_an_interval_without_end_stays_out_of_the_file(tmp_path: Path) -> None:
 def test_what_is_no_number_is_never_written(tmp_path: Path, value: float) -> None:
     path = tmp_path / "run.json"
     before = whole()
-    store.write(before, path)
+    run_file.write(before, path)
     with pytest.raises(ValueError, match="Out of range float values are not JSON compliant"):
-        store.write(run(at(stock=took(2.0, accuracy=Accuracy((TensorError("output", value, 1.0),))))), path)
-    assert store.read(path) == before
+        run_file.write(run(at(stock=took(2.0, accuracy=Accuracy((TensorError("output", value, 1.0),))))), path)
+    assert run_file.read(path) == before
     assert files(tmp_path) == ["run.json"]
 
 
 def test_a_file_that_is_not_there_or_is_a_folder(tmp_path: Path) -> None:
     advice = "give the path of a run file, as results/NAME.json"
-    assert refusal(lambda: store.read(tmp_path / "no.json")) == f"cannot read {tmp_path}/no.json: No such file or directory; {advice}"
-    assert refusal(lambda: store.read(tmp_path)) == f"cannot read {tmp_path}: Is a directory; {advice}"
+    assert refusal(lambda: run_file.read(tmp_path / "no.json")) == f"cannot read {tmp_path}/no.json: No such file or directory; {advice}"
+    assert refusal(lambda: run_file.read(tmp_path)) == f"cannot read {tmp_path}: Is a directory; {advice}"
 
 
 def test_a_file_cut_short_at_any_place(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
-    store.write(whole(), path)
+    run_file.write(whole(), path)
     text = path.read_bytes()
     for end in (0, 1, len(text) // 2, len(text) - 1):
         path.write_bytes(text[:end])
-        assert refusal(lambda: store.read(path)) == (
+        assert refusal(lambda: run_file.read(path)) == (
             f"{path}: not a whole JSON file (Input data was truncated); if its run was cut short, run again"
         )
 
@@ -167,7 +168,7 @@ def test_a_file_cut_short_at_any_place(tmp_path: Path) -> None:
 def test_a_file_that_is_not_json(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     path.write_text("<!doctype html>")
-    assert refusal(lambda: store.read(path)) == (
+    assert refusal(lambda: run_file.read(path)) == (
         f"{path}: not a whole JSON file (JSON is malformed: invalid character (byte 0)); if its run was cut short, run again"
     )
 
@@ -176,7 +177,7 @@ def test_a_file_that_is_not_json(tmp_path: Path) -> None:
 def test_json_that_is_not_ours(tmp_path: Path, text: str) -> None:
     path = tmp_path / "run.json"
     path.write_text(text)
-    assert refusal(lambda: store.read(path)) == (
+    assert refusal(lambda: run_file.read(path)) == (
         f"{path}: not a run of layerbench: the key 'layerbench' is missing; give a file that `layerbench run` wrote"
     )
 
@@ -185,14 +186,14 @@ def damaged(path: Path, change: Callable[[dict[str, Any]], object]) -> str:
     document = written(path)
     change(document)
     path.write_text(json.dumps(document))
-    return refusal(lambda: store.read(path))
+    return refusal(lambda: run_file.read(path))
 
 
 @pytest.mark.parametrize("schema", [2, None, "1"])
 def test_a_newer_schema(tmp_path: Path, schema: object) -> None:
     path = tmp_path / "run.json"
     assert damaged(path, lambda document: document["layerbench"].update(schema=schema)) == (
-        f"{path}: its schema is {schema}, this layerbench reads up to 1; {typed.NEWER}"
+        f"{path}: its schema is {schema}, this layerbench reads up to 1; {invocation.NEWER}"
     )
 
 
@@ -236,18 +237,18 @@ def test_a_damaged_file(tmp_path: Path, change: Callable[[dict[str, Any]], objec
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
     for folder, reason in ((tmp_path / "taken", "File exists"), (tmp_path / "taken/results", "Not a directory")):
-        said = f"cannot write in {folder}/: {reason}; mend that, or give another folder with --out"
-        assert refusal(lambda folder=folder: store.write(whole(), folder / "run.json")) == said
+        said = f"cannot write in {folder}/: {reason}; fix that, or give another folder with --out"
+        assert refusal(lambda folder=folder: run_file.write(whole(), folder / "run.json")) == said
 
 
 def test_the_newest_run_file(tmp_path: Path) -> None:
-    assert refusal(lambda: store.newest(tmp_path)) == (
+    assert refusal(lambda: run_file.newest(tmp_path)) == (
         f"no run file in {tmp_path}/; type  layerbench run  first, or give the path of a run file"
     )
     for name, age in (("b.json", 5), ("a.json", 3), ("c.json", 9), ("d.json.partial", 1), ("e.journal", 1)):
         (tmp_path / name).write_text("")
         os.utime(tmp_path / name, (1_000_000 - age, 1_000_000 - age))
-    assert store.newest(tmp_path) == tmp_path / "a.json"
+    assert run_file.newest(tmp_path) == tmp_path / "a.json"
 
 
 def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,8 +256,8 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: py
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    assert refusal(lambda: store.write(run(), tmp_path / "run.json")) == (
-        f"cannot write in {tmp_path}/: No space left on device; mend that, or give another folder with --out"
+    assert refusal(lambda: run_file.write(run(), tmp_path / "run.json")) == (
+        f"cannot write in {tmp_path}/: No space left on device; fix that, or give another folder with --out"
     )
     assert files(tmp_path) == []
 
@@ -264,7 +265,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: py
 def test_two_that_write_one_file_at_once_leave_it_whole(tmp_path: Path) -> None:
     texts = [str(number) * 100_000 for number in range(8)]
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda text: store.replace(text, tmp_path / "index.html"), texts * 4))
+        list(pool.map(lambda text: output.replace(text, tmp_path / "index.html"), texts * 4))
     assert files(tmp_path) == ["index.html"]
     assert (tmp_path / "index.html").read_text() in texts
 
@@ -299,12 +300,12 @@ def test_records_that_do_not_fit_each_other_are_one_sentence(tmp_path: Path, how
 @pytest.mark.parametrize("samples", [[], [1e-3, -1e-3], [0.0], [float("nan")], [float("inf")]], ids=str)
 def test_a_file_with_samples_that_are_no_times_is_one_sentence(tmp_path: Path, samples: list[float]) -> None:
     path = tmp_path / "run.json"
-    store.write(run(at(8, stock=took(2.0), noise_floor=took(2.0))), path)
+    run_file.write(run(at(8, stock=took(2.0), noise_floor=took(2.0))), path)
     document = json.loads(path.read_text())
     document["benchmarks"][0]["stats"]["data"] = samples
     path.write_text(json.dumps(document))
     with pytest.raises(Mistake) as caught:
-        store.read(path)
+        run_file.read(path)
     why = "has no samples" if not samples else "has a sample that is not a time above 0"
     no_json = any(not math.isfinite(each) for each in samples)  # which JSON has no word for
     assert ("not a whole JSON file" if no_json else why) in str(caught.value)
@@ -314,7 +315,7 @@ def test_a_file_with_samples_that_are_no_times_is_one_sentence(tmp_path: Path, s
 def test_two_that_begin_in_one_second_have_names_of_their_own(tmp_path: Path) -> None:
     started = datetime(2026, 11, 27, 8, 0, 0, tzinfo=UTC)
     with ThreadPoolExecutor(8) as pool:
-        names = list(pool.map(lambda _: store.claim(tmp_path, started), range(24)))
+        names = list(pool.map(lambda _: output.claim(tmp_path, started), range(24)))
     assert len(set(names)) == 24
     assert min(names) == "20261127-080000"
 
@@ -323,11 +324,11 @@ def test_two_that_begin_in_one_second_have_names_of_their_own(tmp_path: Path) ->
 def test_a_name_that_a_run_or_a_check_has_is_not_given_again(tmp_path: Path, left: str) -> None:
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / left).touch()
-    assert store.claim(tmp_path, datetime(2026, 11, 27, 8, 0, 0, tzinfo=UTC)) == "20261127-080000-2"
+    assert output.claim(tmp_path, datetime(2026, 11, 27, 8, 0, 0, tzinfo=UTC)) == "20261127-080000-2"
 
 
 def test_git_leaves_the_folders_alone_that_we_make_and_those_of_others_are_not_touched(tmp_path: Path) -> None:
     (tmp_path / "reports").mkdir()
-    store.claim(tmp_path, datetime(2026, 11, 27, 8, 0, 0, tzinfo=UTC))
+    output.claim(tmp_path, datetime(2026, 11, 27, 8, 0, 0, tzinfo=UTC))
     assert (tmp_path / "results" / ".gitignore").read_text() == "*\n"
     assert not (tmp_path / "reports" / ".gitignore").exists()

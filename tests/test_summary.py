@@ -6,10 +6,11 @@ import msgspec
 import pytest
 from runs import CHECKED, FAILED, FOUR_ROUNDS, SKIPPED, at, layer, run, took
 
-from layerbench.bench import measure, standing, summary
-from layerbench.bench.frame import tidy
-from layerbench.bench.record import Compiled, Measured, Point, Record, Roof, Run
-from layerbench.bench.summary import Cell, Row
+from layerbench.bench.analysis import ranking, summary, win_matrix
+from layerbench.bench.analysis.frame import tidy
+from layerbench.bench.analysis.win_matrix import Cell, Row
+from layerbench.bench.data.record import Compiled, Measured, Point, Record, Roof, Run
+from layerbench.bench.timing import measure
 
 STOCK = {"stock": took(2.0), "noise_floor": took(2.0)}
 
@@ -19,7 +20,7 @@ def said(whole: Run) -> str:
 
 
 def rows(whole: Run) -> list[Row]:
-    return summary.matrix(whole, tidy(whole))
+    return win_matrix.matrix(whole, tidy(whole))
 
 
 def compiled(seconds: float, cold: float) -> Measured:
@@ -176,7 +177,7 @@ def test_payback() -> None:
 def test_winners_point_by_point() -> None:
     both = {**STOCK, "triton": took(1.5), "compile": took(1.0)}
     whole = run(*points(b1=both, b8={**STOCK, "triton": took(3.0)}, b64=STOCK))
-    assert standing.points(tidy(whole)).to_dict("list") == {
+    assert ranking.points(tidy(whole)).to_dict("list") == {
         "point": ["softmax-forward-cpu-float32-batch1", "softmax-forward-cpu-float32-batch8"],
         "layer": ["softmax", "softmax"],
         "device": ["cpu", "cpu"],
@@ -188,7 +189,7 @@ def test_winners_point_by_point() -> None:
 def test_variants_in_the_order_of_the_layers_and_none_that_no_layer_of_the_run_has() -> None:
     layers = (layer("softmax", ("stock", "triton", "compile")), layer("gelu", ("stock", "function", "compile"), triton="pointwise"))
     whole = run(at(**STOCK, compile=took(1.0)), at(layer="gelu", **STOCK, function=took(1.0)), layers=layers)
-    assert summary.variants(whole) == ["stock", "compile", "function"]
+    assert win_matrix.variants(whole) == ["stock", "compile", "function"]
     assert list(rows(whole)[0].cells) == ["stock", "compile", "function"]
 
 
@@ -346,7 +347,7 @@ def test_the_noise_floor_of_a_row_is_that_of_the_mean_over_its_points() -> None:
 def test_points_too_noisy_to_tell_are_said() -> None:
     loud = {"stock": took(2.0), "noise_floor": took(2.0, wobble=0.05), "triton": took(1.9)}
     whole = run(at(1, **loud), at(8, **{**STOCK, "triton": took(1.0)}))
-    told = "The noise floor is above 10 % on 1 of 2 points: the command `again` measures there anew, on a quieter machine."
+    told = "The noise floor is above 10 % on 1 of 2 points: the command `again` measures these points again, on a quieter machine."
     assert told in summary.verdict(whole, tidy(whole))
 
 
@@ -391,5 +392,5 @@ def test_where_other_work_disturbed_everything_nothing_can_be_told() -> None:
     assert (cell.state, cell.speedup.ratio, cell.reason) == (
         "unclear",
         pytest.approx(2.0),
-        "nothing can be told: other work wanted the same cores",
+        "no verdict is possible: other work wanted the same cores",
     )

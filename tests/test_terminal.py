@@ -8,13 +8,14 @@ from msgspec.structs import replace
 from rich.console import Console
 from runs import ACCURATE, CHECKED, FAILED, SKIPPED, at, layer, run, took
 
-from layerbench.bench import explain, sidebyside, summary, terminal
-from layerbench.bench.compare import compare
-from layerbench.bench.frame import tidy
-from layerbench.bench.ratio import ratio
-from layerbench.bench.record import Accuracy, Change, Compiled, Failed, Operator, Profile, Run, Skipped, VariantFacts
-from layerbench.bench.stats import Interval
-from layerbench.bench.summary import Cell
+from layerbench.bench.analysis import explain, win_matrix
+from layerbench.bench.analysis.compare import compare
+from layerbench.bench.analysis.frame import tidy
+from layerbench.bench.analysis.win_matrix import Cell
+from layerbench.bench.data.record import Accuracy, Change, Compiled, Failed, Operator, Profile, Run, Skipped, VariantFacts
+from layerbench.bench.stats.estimates import Interval
+from layerbench.bench.terminal import overview, side_by_side
+from layerbench.bench.text.ratio import ratio
 
 STOCK = {"stock": took(2.0), "noise_floor": took(2.0)}
 EVIL = "[red]x[/] [/bold] :warning: \\[b]"
@@ -31,7 +32,7 @@ def text(to: Console) -> str:
 
 def printed(whole: Run) -> str:
     to = console()
-    terminal.print_run(to, whole, tidy(whole))
+    overview.print_run(to, whole, tidy(whole))
     return text(to)
 
 
@@ -84,7 +85,7 @@ def test_what_a_reason_or_a_note_holds_is_printed_as_it_is() -> None:
 def test_colour_marks_the_verdict_and_nothing_else() -> None:
     to = console(color_system="standard", force_terminal=True, no_color=False)
     whole = run(at(**STOCK, triton=took(1.0)))
-    terminal.print_run(to, whole, tidy(whole))
+    overview.print_run(to, whole, tidy(whole))
     row = next(line for line in text(to).splitlines() if line.startswith("softmax"))
     assert "\x1b[1;36m2.00x (2.00-2.00) ▲\x1b[0m" in row
     assert row.count("\x1b[1;36m") == 1
@@ -92,7 +93,7 @@ def test_colour_marks_the_verdict_and_nothing_else() -> None:
 
 def test_reasons_are_told_once_with_their_number_and_failures_first() -> None:
     whole = run(at(1, **STOCK, triton=SKIPPED), at(8, **STOCK, triton=FAILED), at(64, **STOCK, triton=SKIPPED, compile=CHECKED))
-    assert terminal.reasons(whole) == [
+    assert overview.reasons(whole) == [
         "FAILED softmax triton, 1 point, at verify: output: off by 0.01, allowed 1e-6",
         "skipped softmax triton, 2 points, at time: no output has a gradient",
     ]
@@ -100,7 +101,7 @@ def test_reasons_are_told_once_with_their_number_and_failures_first() -> None:
 
 def changed(changes: list[Change], differences: list[str]) -> str:
     to = console()
-    sidebyside.print_changes(to, changes, differences)
+    side_by_side.print_changes(to, changes, differences)
     return text(to)
 
 
@@ -135,7 +136,7 @@ def test_layers() -> None:
     to = console()
     odd = layer("gelu", ("stock", "compile"))
     odd = type(odd)(odd.name, "", "[my]/layers/gelu.py", 7, {"batch": (1, 8), "width": (64,)}, (VariantFacts("stock", False, "any"),), {})
-    terminal.print_layers(to, [layer(), odd])
+    overview.print_layers(to, [layer(), odd])
     assert (
         text(to)
         == """\
@@ -147,7 +148,7 @@ gelu     stock                   batch=1,8 width=64  [my]/layers/gelu.py:7"""
 
 def test_progress_is_silent_where_there_is_no_terminal() -> None:
     to = console()
-    with terminal.watching(to, 2) as watch:
+    with overview.watching(to, 2) as watch:
         watch.begin("softmax-forward")
         watch.waiting("verify", "triton")
         watch.done()
@@ -157,7 +158,7 @@ def test_progress_is_silent_where_there_is_no_terminal() -> None:
 
 def test_progress_on_a_terminal_says_where_the_run_is() -> None:
     to = console(force_terminal=True)
-    with terminal.watching(to, 2) as watch:
+    with overview.watching(to, 2) as watch:
         watch.begin("softmax-forward[/]")
         watch.waiting("verify", "triton")
         watch.done()
@@ -171,7 +172,7 @@ def test_a_very_small_ratio_is_not_shown_as_nothing() -> None:
 
 
 def test_an_interval_without_an_end_is_unknown() -> None:
-    assert terminal._cell(Cell("unclear", Interval(2.0, 0.0, math.inf), 1, 0, 0, "")).plain == "2.00x (unknown) ?"
+    assert overview._cell(Cell("unclear", Interval(2.0, 0.0, math.inf), 1, 0, 0, "")).plain == "2.00x (unknown) ?"
 
 
 WIDTHS = (80, 100, 120, 160)
@@ -194,17 +195,17 @@ def wide_run(variants: tuple[str, ...]) -> Run:
 @pytest.mark.parametrize("variants", [MANY[:2], MANY[:4], MANY], ids=len)
 def test_at_no_width_a_number_or_a_sign_is_cut(width: int, variants: tuple[str, ...]) -> None:
     to, whole = console(width=width), wide_run(variants)
-    terminal.print_run(to, whole, tidy(whole))
+    overview.print_run(to, whole, tidy(whole))
     lines = text(to).splitlines()
     assert max(map(len, lines)) <= width
     for line in lines:
         assert "…" not in line or line.startswith("linear_cros"), line
     table = tidy(whole)
-    for row in summary.matrix(whole, table):
+    for row in win_matrix.matrix(whole, table):
         begins = row.layer if row.layer == "gelu" else "linear_cros"
         mine = [line for line in lines if line.startswith(begins)]
         for cell in row.cells.values():
-            shown = terminal._cell(cell).plain
+            shown = overview._cell(cell).plain
             assert any(shown in line for line in mine), f"{shown} of {row.layer}"
 
 
@@ -212,7 +213,7 @@ def test_at_no_width_a_number_or_a_sign_is_cut(width: int, variants: tuple[str, 
 def test_at_no_width_a_change_is_cut(width: int) -> None:
     to = console(width=width)
     old, new = (run(at(8, layer=LONG, **STOCK, function=took(seconds, 0.001)), layers=(layer(LONG, MANY[:2]),)) for seconds in (1.0, 1.5))
-    sidebyside.print_changes(to, compare(old, new), [])
+    side_by_side.print_changes(to, compare(old, new), [])
     shown = text(to)
     assert max(map(len, shown.splitlines())) <= width
     assert "…" not in shown
@@ -226,7 +227,7 @@ def test_at_no_width_an_explanation_loses_a_number(width: int) -> None:
     outcomes = {"stock": replace(took(5e-3), profile=profile), "rewritten": replace(took(7e-3), profile=profile)}
     whole = run(at(8, **outcomes), layers=(layer(variants=("stock", "rewritten")),))
     to = console(width=width)
-    sidebyside.print_explanation(to, explain.explain(whole, whole.records[0].point, ("stock", "rewritten")))
+    side_by_side.print_explanation(to, explain.explain(whole, whole.records[0].point, ("stock", "rewritten")))
     shown = text(to)
     assert max(map(len, shown.splitlines())) <= width
     assert all("…" not in line or line.startswith(("aten::", "outside")) for line in shown.splitlines())
@@ -237,7 +238,7 @@ def test_at_no_width_an_explanation_loses_a_number(width: int) -> None:
 @pytest.mark.parametrize("width", WIDTHS)
 def test_progress_keeps_its_count_and_its_time_at_every_width(width: int) -> None:
     to = console(width=width, force_terminal=True)
-    with terminal.watching(to, 278) as watch:
+    with overview.watching(to, 278) as watch:
         watch.begin(f"{LONG}-backward-cpu-float32-batch128-tokens1024-width4096")
         watch.waiting("measure", "rewritten")
         watch.done()
@@ -254,7 +255,7 @@ def test_a_weak_check_is_said_below_the_ratios() -> None:
 
 def test_the_second_copy_of_the_reference_is_no_news_where_it_was_skipped() -> None:
     whole = run(at(1, stock=SKIPPED, noise_floor=SKIPPED), at(8, stock=FAILED, noise_floor=FAILED))
-    assert [line.split(",")[0] for line in terminal.reasons(whole)] == [
+    assert [line.split(",")[0] for line in overview.reasons(whole)] == [
         "FAILED softmax stock",
         "FAILED softmax noise_floor",
         "skipped softmax stock",

@@ -8,9 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from layerbench.bench import Layer, Variant, make, optimizers, randn, steps, store
-from layerbench.bench.make import Subject
-from layerbench.bench.record import Measured, Skipped
+from layerbench.bench import Layer, Variant, randn
+from layerbench.bench.data.record import Measured, Skipped
+from layerbench.bench.plan import steps
+from layerbench.bench.storage import run_file
+from layerbench.bench.subject import make, optimizers
+from layerbench.bench.subject.make import Subject
 
 SUITE = '''
 """One layer that learns, and one that has nothing to learn."""
@@ -86,7 +89,7 @@ def test_a_run_measures_it_and_says_where_there_is_nothing_to_update(tmp_path: P
     inprocess.install(monkeypatch, tmp_path)
     arguments = ("--suite", "mine.py", "--device", "cpu", "--step", "training", "--step", "update", "--optimizer", "adam")
     assert inprocess.layerbench(monkeypatch, "run", *arguments, "--optimizer", "sgd") == 0
-    run = store.read(store.newest(tmp_path / "results"))
+    run = run_file.read(run_file.newest(tmp_path / "results"))
     found = {record.point.id: record.outcome for record in run.records if record.variant == "stock"}
     assert list(found) == [
         f"{layer}-{step}-cpu-float32-batch4-width8" for layer in ("linear", "silu") for step in ("training", "update_adam", "update_sgd")
@@ -108,4 +111,4 @@ def test_explain_takes_an_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def _newest(folder: Path) -> str:
-    return str(store.newest(folder / "results"))
+    return str(run_file.newest(folder / "results"))

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from upstream import Fault
 
-from layerbench.bench import compiling
-from layerbench.bench.prove import prove
-from layerbench.bench.record import Failed
+from layerbench.bench.data.record import Failed
+from layerbench.bench.equivalence.prove import prove
+from layerbench.bench.profiling import compiling
 
 TRITON = importlib.util.find_spec("triton") is not None
 

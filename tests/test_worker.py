@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from layerbench.bench.mistake import Mistake
-from layerbench.bench.protocol import Describe, Finished, Measure, Prove
-from layerbench.bench.record import Measured, Point, Skipped
-from layerbench.bench.remote import INTERPRETER, Worker, WorkerDied
+from layerbench.bench.data.record import Measured, Point, Skipped
+from layerbench.bench.declare.mistake import Mistake
+from layerbench.bench.process.handle import INTERPRETER, Worker, WorkerDied
+from layerbench.bench.process.protocol import Describe, Finished, Measure, Prove
 
 SUITE = """
 import os, signal, sys, time
@@ -97,7 +97,7 @@ def test_a_gpu_variant_without_a_triton_kernel_is_not_called_proved(suite: str) 
 def test_a_suite_that_kills_the_process_at_import_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "dead.py").write_text("import os\nos._exit(3)\n")
     with pytest.raises(
-        Mistake, match=r"importing it ended the process: the worker process died: exit code 3; mend it, or name another --suite$"
+        Mistake, match=r"importing it ended the process: the worker process died: exit code 3; fix it, or name another --suite$"
     ):
         Worker(Describe(str(tmp_path / "dead.py"), 1), {}).describe()
 

@@ -7,9 +7,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from layerbench.bench import Layer, Variant, frame, make, randn, standing, store, verify
-from layerbench.bench.prove import prove
-from layerbench.bench.record import Failed, Measured
+from layerbench.bench import Layer, Variant, randn
+from layerbench.bench.analysis import frame, ranking
+from layerbench.bench.data.record import Failed, Measured
+from layerbench.bench.equivalence import verify
+from layerbench.bench.equivalence.prove import prove
+from layerbench.bench.storage import run_file
+from layerbench.bench.subject import make
 
 SUITE = '''
 """A linear layer, written well once and wrongly in many ways."""
@@ -134,7 +138,7 @@ def run(tmp_path_factory: pytest.TempPathFactory):
         inprocess.install(patch, folder)
         code = inprocess.layerbench(patch, "run", "--suite", "wrong.py", "--step", "backward")
         assert code == 1
-        return store.read(store.newest(Path("results")))
+        return run_file.read(run_file.newest(Path("results")))
 
 
 @pytest.mark.parametrize("variant", TOLD)
@@ -163,7 +167,7 @@ def test_the_others_are_measured_and_only_they_rank(run) -> None:
     assert measured == {"stock", "again", "noise_floor"}
     table = frame.tidy(run)
     assert set(table.variant[table.speedup.notna()]) == {"again", "noise_floor"}
-    assert set(standing.points(table).winner) == {""}
+    assert set(ranking.points(table).winner) == {""}
 
 
 class Momentum(nn.Module):

@@ -17,9 +17,9 @@ import study
 import torch
 from torch.utils.benchmark import Timer
 
-from layerbench.bench import stats
-from layerbench.bench.clock import Call, HostClock
-from layerbench.bench.measure import Limit, measure
+from layerbench.bench.stats import estimates
+from layerbench.bench.timing.clock import Call, HostClock
+from layerbench.bench.timing.measure import Limit, measure
 
 Operation = Callable[[], object]
 SECONDS = (0.25, 0.5, 1.0, 2.0)  # for a pair, both sides together
@@ -29,7 +29,7 @@ TESTS = "def test_a(benchmark, a): benchmark(a)\ndef test_b(benchmark, b): bench
 def layerbench(a: Operation, b: Operation, seconds: float) -> float:
     calls = {name: Call(name, None, lambda _, operation=operation: operation()) for name, operation in (("a", a), ("b", b))}
     timings = measure(calls, "a", HostClock(), Limit(seconds, precision=0.0), seed=random.randrange(2**31))
-    return stats.speedup(timings["a"].seconds, timings["b"].seconds).ratio
+    return estimates.speedup(timings["a"].seconds, timings["b"].seconds).ratio
 
 
 def plain_loop(a: Operation, b: Operation, seconds: float) -> float:

@@ -14,8 +14,9 @@ from typing import Any
 
 import study
 
-from layerbench.bench import stats, store
-from layerbench.bench.record import Measured, Skipped
+from layerbench.bench.data.record import Measured, Skipped
+from layerbench.bench.stats import estimates
+from layerbench.bench.storage import run_file
 
 STEPS = ("forward", "backward", "training", "update")
 REFERENCE = "stock"
@@ -60,7 +61,7 @@ def one(trial: dict[str, Any]) -> dict[str, Any]:
         words = ["run", "--suite", "suite.py", "--device", "cpu", "--threads", "1", "--budget", "1s", *steps]
         subprocess.run([sys.executable, "-m", "layerbench.bench", *words], cwd=folder, stdout=subprocess.DEVNULL, check=True)
         (file,) = Path(folder, "results").glob("*.json")
-        records = store.read(file).records
+        records = run_file.read(file).records
     seconds: dict[tuple[str, str], dict[str, tuple[float, ...]]] = defaultdict(dict)
     for record in records:
         if isinstance(record.outcome, Skipped):  # a layer without parameters has nothing to update
@@ -69,7 +70,7 @@ def one(trial: dict[str, Any]) -> dict[str, Any]:
         seconds[record.point.step, record.point.id][record.variant] = record.outcome.timing.seconds
     for (step, _), taken in seconds.items():
         reference = taken.pop(REFERENCE)
-        logs[step.partition("_")[0]].append([math.log(stats.speedup(reference, copy).ratio) for copy in taken.values()])
+        logs[step.partition("_")[0]].append([math.log(estimates.speedup(reference, copy).ratio) for copy in taken.values()])
     return {"logs": logs}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import study
 import torch
 
-from layerbench.bench.clock import Call, HostClock
+from layerbench.bench.timing.clock import Call, HostClock
 
 OPERATIONS = {"x.view(-1) of 64 numbers": "x.view(-1)", "x + y of 8 numbers": "x + y"}
 CALLS = 1000

@@ -7,9 +7,9 @@ from typing import Any
 
 import study
 
-from layerbench.bench import stats
-from layerbench.bench.clock import Call, HostClock
-from layerbench.bench.measure import Limit, measure
+from layerbench.bench.stats import estimates
+from layerbench.bench.timing.clock import Call, HostClock
+from layerbench.bench.timing.measure import Limit, measure
 
 # Both sides use one instance: two instances differ by themselves, and the interval does not claim to know by how much
 KINDS = {"A/A": (20, 20), "20 : 21": (20, 21)}
@@ -29,7 +29,7 @@ def one(trial: dict[str, Any]) -> dict[str, Any]:
     first, second = KINDS[trial["kind"]]
     calls = {"a": Call("a", None, repeated(operation, first)), "b": Call("b", None, repeated(operation, second))}
     timings = measure(calls, "a", HostClock(), STOPS[trial["stop"]], seed=random.randrange(2**31))
-    interval = stats.speedup(timings["a"].seconds, timings["b"].seconds)
+    interval = estimates.speedup(timings["a"].seconds, timings["b"].seconds)
     return {"ratio": interval.ratio, "low": interval.low, "high": interval.high, "rounds": len(timings["a"].seconds)}
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from layerbench.bench import Layer, Variant, randn
-from layerbench.bench.declare import Size
+from layerbench.bench.declare.layer import Size
 
 NEVER = 10**9
 EVERY = NEVER  # of so many calls one runs twice: 20 is +5 %

@@ -17,9 +17,9 @@ import study
 from rules import STATISTICS, Side, asv_continuous, compare_fail, condensed, criterion_like, u_test
 from traces import LAUNCHES
 
-from layerbench.bench.check.hands import PER_PROCESS
-from layerbench.bench.check.sequential import CONFIRMATIONS, LOOKS, Rule
+from layerbench.bench.check.executors import PER_PROCESS
 from layerbench.bench.check.unit import trimmed
+from layerbench.bench.stats.sequential import CONFIRMATIONS, LOOKS, Rule
 
 EFFECTS = (0.0, 0.02, 0.03, 0.05, 0.10, 0.20)
 APART = 4

@@ -8,7 +8,8 @@ from typing import Any
 
 import study
 
-from layerbench.bench import frame, store
+from layerbench.bench.analysis import frame
+from layerbench.bench.storage import run_file
 
 CALLS = ("warm", "time")  # the stages that consist of calls that are timed, or warm up for that
 COMPILER = ("start the compiler", "compile")
@@ -19,7 +20,7 @@ def one(trial: dict[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="layerbench-overhead-") as folder:
         words = ["run", "--device", "cpu", "--budget", trial["budget"], "--out", folder]
         subprocess.run([sys.executable, "-m", "layerbench.bench", *words], stdout=subprocess.DEVNULL, check=True)
-        run = store.read(store.newest(Path(folder) / "results"))
+        run = run_file.read(run_file.newest(Path(folder) / "results"))
     inside = sum(sum(timing.seconds) * timing.calls_per_sample for timing in (r.outcome.timing for r in frame.measured(run)))
     return {
         "seconds": run.seconds,

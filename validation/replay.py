@@ -13,9 +13,9 @@ from typing import Any
 
 import study
 
-from layerbench.bench.check import sequential
-from layerbench.bench.check.hands import PER_PROCESS
-from layerbench.bench.check.sequential import CONFIRMATIONS, LOOKS, Mean, Rule, Spread
+from layerbench.bench.check.executors import PER_PROCESS
+from layerbench.bench.stats import sequential
+from layerbench.bench.stats.sequential import CONFIRMATIONS, LOOKS, Mean, Rule, Spread
 
 LOG = study.ROOT / "validation" / "logs" / "gate.jsonl"
 EFFECTS = (0.0, 0.02, 0.03, 0.05, 0.10, 0.20)

@@ -21,13 +21,14 @@ import torch
 from neighbour import QUIET, THREE, TWO, beside
 from torch import nn
 
-from layerbench.bench import collector
-from layerbench.bench.check import timing, unit
-from layerbench.bench.check.pair import Drawn, Draws, Instance, instance
-from layerbench.bench.clock import HostClock
-from layerbench.bench.declare import Layer, Size
-from layerbench.bench.measure import block
-from layerbench.bench.record import Point
+from layerbench.bench.check import unit
+from layerbench.bench.check.side import timing
+from layerbench.bench.check.side.pair import Drawn, Draws, Instance, instance
+from layerbench.bench.data.record import Point
+from layerbench.bench.declare.layer import Layer, Size
+from layerbench.bench.timing import collector
+from layerbench.bench.timing.clock import HostClock
+from layerbench.bench.timing.measure import block
 
 UNITS = 4  # of equal code, in a launch: as many as the check takes from one process
 ALONE_SECONDS = 2.0

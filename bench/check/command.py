@@ -8,19 +8,19 @@ from pathlib import Path
 
 from msgspec import structs
 
-from .. import mount
-from ..mistake import Mistake
-from ..plan import Selection
-from ..record import LayerFacts
-from ..stages import Stages
-from . import closure, examining, plan, rounds, tree, verdicts
-from .closure import Closure
-from .hands import Hands
-from .opening import Opened, Trees, opened
-from .plan import Benchmark, Plan
-from .record import SCHEMA, Check, Row, Side
+from ..data.check_record import SCHEMA, Check, Row, Side
+from ..data.record import LayerFacts
+from ..declare.mistake import Mistake
+from ..plan.planning import Selection
+from ..process.stages import Stages
+from ..stats.sequential import Rule
+from ..suite import closure, mount
+from ..suite.closure import Closure
+from . import examining, pairing, rounds, verdicts, worktrees
+from .executors import Executor
+from .mounting import Opened, Trees, opened
+from .pairing import Benchmark, Plan
 from .rounds import Track
-from .sequential import Rule
 from .verdicts import Timed
 
 Say = Callable[[str], None]
@@ -61,11 +61,11 @@ def check(order: Order, tell: Say) -> Check:
 
     say("reading both sides")
     head = mount.locate(order.suite)
-    root = tree.repository(head)
-    commit = tree.resolve(root, order.against)
-    sides = (Side(order.against, commit, False), Side("working tree", tree.head_commit(root), tree.dirty(root)))
-    with tree.checked_out(root, commit) as worktree:
-        trees = Trees(root, worktree, head, tree.base_path(root, worktree, head, commit))
+    root = worktrees.repository(head)
+    commit = worktrees.resolve(root, order.against)
+    sides = (Side(order.against, commit, False), Side("working tree", worktrees.head_commit(root), worktrees.dirty(root)))
+    with worktrees.checked_out(root, commit) as worktree:
+        trees = Trees(root, worktree, head, worktrees.base_path(root, worktree, head, commit))
         sources = _sources(trees)
         cache = worktree / ".layerbench-cache"  # shared by all workers: a fresh process need not compile all anew; gone with the worktree
         variables = {"TORCHINDUCTOR_CACHE_DIR": str(cache)}
@@ -73,7 +73,7 @@ def check(order: Order, tell: Say) -> Check:
         with opened(trees, order.threads, _apart(order, trees, sources), variables, order.hang_seconds) as ready:
             chosen = _plan(order, trees, ready, sources)
             proved = examining.proved(chosen.proved, root, order.threads, order.hang_seconds, say)
-            rows, control, alarm = _measure(order, chosen, ready.hands, begun + order.budget_seconds, say)
+            rows, control, alarm = _measure(order, chosen, ready.executor, begun + order.budget_seconds, say)
             rows += proved
             notes = _notes(ready, worktree)
         _stood_still(trees, sources, {each.file for each in (*chosen.measured, *chosen.proved)})
@@ -136,7 +136,9 @@ def _apart(order: Order, trees: Trees, sources: Mapping[str, Mapping[str, Closur
     for side in ("head", "base"):
         for file, each in sources[side].items():
             if each.digest not in shared and each.absolute:
-                return f"{Path(file).name} imports {each.absolute[0]} by its plain name, of which a process has but one"
+                return (
+                    f"{Path(file).name} imports {each.absolute[0]} by its plain name, and a process can hold only one module of that name"
+                )
             if each.digest not in shared and each.everything:
                 return f"what the code reaches cannot be told: {each.everything}"
     return ""
@@ -156,7 +158,7 @@ def _plan(order: Order, trees: Trees, ready: Opened, sources: Mapping[str, Mappi
     head, base = ready.layers["head"], ready.layers["base"]
     if not head and not base and not any(ready.broken.values()):
         raise Mistake(f'--suite {order.suite}: no Layer found on either side; write at module level for example  x = Layer("x", ...)')
-    chosen = plan.pair(head, base, ready.environment.devices, order.selection, places, changed, order.allow_missing)
+    chosen = pairing.pair(head, base, ready.environment.devices, order.selection, places, changed, order.allow_missing)
     return replace(chosen, settled=tuple(_torn(row, ready) for row in chosen.settled))
 
 
@@ -175,21 +177,21 @@ def _absolute(layer: LayerFacts) -> Path:
 
 def _notes(ready: Opened, worktree: Path) -> tuple[str, ...]:
     torn = [f"{side}: {why}" for side in ("head", "base") for why in ready.broken[side].values()]
-    return tuple(note for note in (tree.submodule_note(worktree), *torn) if note)
+    return tuple(note for note in (worktrees.submodule_note(worktree), *torn) if note)
 
 
 # --- measuring -----------------------------------------------------------------------------------------------------------------------
 
 
-def _measure(order: Order, chosen: Plan, hands: Hands, deadline: float, say: Say) -> tuple[list[Row], list[Row], str]:
+def _measure(order: Order, chosen: Plan, executor: Executor, deadline: float, say: Say) -> tuple[list[Row], list[Row], str]:
     """Rows of the benchmarks, rows of the control, and the control's alarm."""
-    facts = examining.facts(chosen.measured, hands, say)
-    different = {} if order.allow_different else examining.differences(chosen.measured, hands, say)
+    facts = examining.facts(chosen.measured, executor, say)
+    different = {} if order.allow_different else examining.differences(chosen.measured, executor, say)
     early = {
         each.id: verdicts.before_timing(each, *facts[each.id], different.get(examining.kind(each.point), "")) for each in chosen.measured
     }
     timing = [each for each in chosen.measured if early[each.id] is None]
-    timed = _time(timing, chosen.control, hands, Rule(order.threshold, order.tolerance, max(1, len(timing))), deadline, say)
+    timed = _time(timing, chosen.control, executor, Rule(order.threshold, order.tolerance, max(1, len(timing))), deadline, say)
     rows = [early[each.id] or verdicts.timed_row(each, *facts[each.id], timed) for each in chosen.measured]
     rows = verdicts.with_what_forward_left(rows)
     alarm = verdicts.unreliable(timed)
@@ -197,17 +199,19 @@ def _measure(order: Order, chosen: Plan, hands: Hands, deadline: float, say: Say
     return rows + list(chosen.settled), [verdicts.control_row(each, timed) for each in chosen.control], alarm
 
 
-def _time(benchmarks: Sequence[Benchmark], control: Sequence[Benchmark], hands: Hands, rule: Rule, deadline: float, say: Say) -> Timed:
+def _time(
+    benchmarks: Sequence[Benchmark], control: Sequence[Benchmark], executor: Executor, rule: Rule, deadline: float, say: Say
+) -> Timed:
     """The search, then the confirmation of what it flagged, which may go beyond the budget: a flag is not left standing."""
     tracks = [Track(each.point, each.variant) for each in benchmarks]
     again = [Track(each.point, each.variant, control=True) for each in control]
     say(f"timing {len(tracks)} benchmarks")
     found = rounds.search(
-        tracks, again, hands, rule, lambda: time.monotonic() < deadline, lambda left: say(f"timing: {left} of {len(tracks)} open")
+        tracks, again, executor, rule, lambda: time.monotonic() < deadline, lambda left: say(f"timing: {left} of {len(tracks)} open")
     )
     flagged = [track for track, verdict in found.decided.items() if verdict == "slower"]
     flagged = [] if found.alarms else flagged
     if flagged:
         say(f"confirming {len(flagged)} in fresh processes")
-    confirmation, sure = rounds.confirm(flagged, hands, rule, found)
+    confirmation, sure = rounds.confirm(flagged, executor, rule, found)
     return Timed(found, confirmation, frozenset(sure), rule)

@@ -3,20 +3,20 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..protocol import Describe, Finished, Prove
-from ..record import Checked, Failed, Outcome, Point
-from ..remote import INTERPRETER, Worker, WorkerBroke, WorkerDied
-from . import same
-from .hands import Fault, Hands
-from .messages import Examine, Sketched, SketchReference
-from .plan import Benchmark
-from .record import Row
+from ..data.check_record import Row
+from ..data.record import Checked, Failed, Outcome, Point
+from ..process.check_messages import Examine, Sketched, SketchReference
+from ..process.handle import INTERPRETER, Worker, WorkerBroke, WorkerDied
+from ..process.protocol import Describe, Finished, Prove
+from . import reference_change
+from .executors import Executor, Fault
+from .pairing import Benchmark
 from .verdicts import Known
 
 Say = Callable[[str], None]
 
 
-def facts(benchmarks: Sequence[Benchmark], hands: Hands, say: Say) -> dict[str, tuple[Known | Fault, Known | Fault]]:
+def facts(benchmarks: Sequence[Benchmark], executor: Executor, say: Say) -> dict[str, tuple[Known | Fault, Known | Fault]]:
     """Benchmark -> what is known of base and of head.  The steps of one cell share it."""
     cells: dict[str, dict[str, Benchmark]] = {}
     for each in benchmarks:
@@ -26,17 +26,17 @@ def facts(benchmarks: Sequence[Benchmark], hands: Hands, say: Say) -> dict[str, 
         point = next(iter(variants.values())).point
         for side in ("head", "base"):
             say(f"verifying {side}: {cell}")
-            for variant, what in _examine(hands, side, point, tuple(variants)).items():
+            for variant, what in _examine(executor, side, point, tuple(variants)).items():
                 known[side, cell, variant] = what
     return {each.id: (known["base", each.point.cell, each.variant], known["head", each.point.cell, each.variant]) for each in benchmarks}
 
 
-def _examine(hands: Hands, side: str, point: Point, variants: tuple[str, ...]) -> dict[str, Known | Fault]:
+def _examine(executor: Executor, side: str, point: Point, variants: tuple[str, ...]) -> dict[str, Known | Fault]:
     """A variant that kills the worker is out, and the others are asked for again without it."""
     known: dict[str, Known | Fault] = {}
     left = list(variants)
     while left:
-        answer = hands.examine(Examine(side, point, tuple(left)))
+        answer = executor.examine(Examine(side, point, tuple(left)))
         if not isinstance(answer, Fault):
             return known | {variant: answer.facts[variant] for variant in left}
         if answer.variant not in left:  # the reference, or nobody: then nothing can be judged
@@ -53,15 +53,15 @@ def kind(point: Point) -> Kind:
     return point.layer, point.dtype, point.device
 
 
-def differences(benchmarks: Sequence[Benchmark], hands: Hands, say: Say) -> dict[Kind, str]:
+def differences(benchmarks: Sequence[Benchmark], executor: Executor, say: Say) -> dict[Kind, str]:
     """Where the reference of the head computes something else than the base's, and what.  At the first point of each layer."""
     found: dict[Kind, str] = {}
     for each in benchmarks:
         if (key := kind(each.point)) not in found:
             say(f"comparing the references of {each.point.layer}")
-            base, head = (hands.sketch(SketchReference(side, each.point)) for side in ("base", "head"))
+            base, head = (executor.sketch(SketchReference(side, each.point)) for side in ("base", "head"))
             if isinstance(base, Sketched) and isinstance(head, Sketched) and not base.reason and not head.reason:
-                found[key] = same.difference(base, head)  # where one cannot run, the layer's next point is tried
+                found[key] = reference_change.difference(base, head)  # where one cannot run, the layer's next point is tried
     return found
 
 

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..record import Point
-from . import sequential
-from .hands import Fault, Hands
-from .record import Unit
-from .sequential import CONFIRMATIONS, LOOKS, Rule, Spread
+from ..data.check_record import Unit
+from ..data.record import Point
+from ..stats import sequential
+from ..stats.sequential import CONFIRMATIONS, LOOKS, Rule, Spread
+from .executors import Executor, Fault
 
 CONFIRMATION = 1000  # numbers from here on are the confirmation's: other draws of places and orders
 
@@ -44,7 +44,12 @@ class Found:
 
 
 def search(
-    tracks: Sequence[Track], control: Sequence[Track], hands: Hands, rule: Rule, in_time: Callable[[], bool], done: Callable[[int], None]
+    tracks: Sequence[Track],
+    control: Sequence[Track],
+    executor: Executor,
+    rule: Rule,
+    in_time: Callable[[], bool],
+    done: Callable[[int], None],
 ) -> Found:
     """Units of every track until it is decided.  The control goes along as long as anything is open, and at least to the first look.
 
@@ -55,20 +60,20 @@ def search(
         left = found.open(tracks)
         if not left and (number >= LOOKS[0] or not control):
             break
-        hands.renew(number)
+        executor.renew(number)
         for track in (*left, *found.open(control)):
             if not in_time():
                 found.late = bool(left)
                 return found
-            _take(track, number, hands, found)
+            _take(track, number, executor, found)
         if number + 1 in LOOKS:
             _look(found, tracks, control, rule)
             done(len(found.open(tracks)))
     return found
 
 
-def _take(track: Track, number: int, hands: Hands, found: Found) -> None:
-    unit = hands.unit(track.point, track.variant, track.sides, number)
+def _take(track: Track, number: int, executor: Executor, found: Found) -> None:
+    unit = executor.unit(track.point, track.variant, track.sides, number)
     if isinstance(unit, Fault):
         found.faults[track] = unit
     else:
@@ -87,7 +92,7 @@ def _look(found: Found, tracks: Sequence[Track], control: Sequence[Track], rule:
             found.alarms[track] = mean.value
 
 
-def confirm(flagged: Sequence[Track], hands: Hands, rule: Rule, before: Found) -> tuple[Mapping[Track, list[Unit]], set[Track]]:
+def confirm(flagged: Sequence[Track], executor: Executor, rule: Rule, before: Found) -> tuple[Mapping[Track, list[Unit]], set[Track]]:
     """New units of fresh processes for what was flagged, and which of it they say again.  What fails there is put with the faults."""
     units: dict[Track, list[Unit]] = {track: [] for track in flagged}
     found, spread = Found(units), sequential.afterwards(before.spread)
@@ -96,10 +101,10 @@ def confirm(flagged: Sequence[Track], hands: Hands, rule: Rule, before: Found) -
         left = [track for track in found.open(flagged) if track not in sure]
         if not left:
             break
-        if number % hands.per_confirmation == 0:
-            hands.restart()
+        if number % executor.per_confirmation == 0:
+            executor.restart()
         for track in left:
-            _take(track, CONFIRMATION + number, hands, found)
+            _take(track, CONFIRMATION + number, executor, found)
         if number + 1 in CONFIRMATIONS:
             sure |= {track for track in found.open(left) if sequential.confirmed(sequential.mean(differences(units[track]), spread), rule)}
     before.faults |= found.faults

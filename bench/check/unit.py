@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .record import Unit
+from ..data.check_record import Unit
 
 
 class Timed(NamedTuple):

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 from msgspec import structs
 
-from .. import steps
-from ..record import Checked, Failed, Measured, Skipped
-from . import exact, sequential
-from .hands import Fault
-from .messages import Facts
-from .plan import Benchmark
-from .record import FEWEST_UNITS, Estimate, Row, Unit
+from ..analysis import exact
+from ..data.check_record import FEWEST_UNITS, Estimate, Facts, Row, Unit
+from ..data.record import Checked, Failed, Measured, Skipped
+from ..plan import steps
+from ..stats import sequential
+from ..stats.sequential import Rule, Spread
+from .executors import Fault
+from .pairing import Benchmark
 from .rounds import Found, Track, differences
-from .sequential import Rule, Spread
 
 Known = Facts | Measured | Checked | Skipped | Failed
 

@@ -3,22 +3,20 @@
 Nothing is measured here, nothing is loaded from the network, and torch is not imported.
 """
 
-import base64
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import msgspec
 import pandas as pd
 
-from .. import frame, sanity, stats, store, summary
-from ..record import Change, Run
+from ..analysis import frame, sanity, summary, win_matrix
+from ..data.record import Change, Run
+from ..stats import estimates
+from ..storage import output
 from . import changes as changed
-from . import details, devices, figures, looks, panels, same, tables, validity, words
+from . import details, devices, figures, html, looks, panels, same, tables, validity, words
 
-HERE = Path(__file__).parent
 BUNDLE = "plotly-basic.min.js"
 KINDS = {"speedup": "Speed-up", "time": "Time", "memory": "Memory", "split": "Forward / backward"}
 
@@ -27,7 +25,7 @@ __all__ = ["render", "write"]
 
 def write(run: Run, path: Path, changes: Sequence[Change] = ()) -> Path:
     """Writes the page to `path` in one step, making its folders; returns `path`."""
-    store.replace(render(run, changes), path)
+    output.replace(render(run, changes), path)
     return path
 
 
@@ -35,7 +33,7 @@ def render(run: Run, changes: Sequence[Change] = ()) -> str:
     """The page as text.  `changes`: this run against a baseline, as `compare` made them."""
     table = frame.tidy(run)
     names = panels.names(run)
-    scripts = {"plotly": _read(BUNDLE), "tables": _read("tables.js"), "page": _read("page.js"), "sort": _read("sort.js")}
+    scripts = {"plotly": html.read(BUNDLE), "tables": html.read("tables.js"), "page": html.read("page.js"), "sort": html.read("sort.js")}
     sections, charts = _sections(run, table, names)
     values = {
         "run": run,
@@ -46,23 +44,23 @@ def render(run: Run, changes: Sequence[Change] = ()) -> str:
         "figures": details.pack({"templates": looks.templates(names), "charts": [figure for _, figure in charts]}),
         "details": details.pack(details.details(run)),
         "left_out_of_page": details.left_out(run),
-        "trim": words.percent(stats.TRIM),
-        "minimum": words.percent(stats.MINIMUM_FLOOR),
+        "trim": words.percent(estimates.TRIM),
+        "minimum": words.percent(estimates.MINIMUM_FLOOR),
         "margin": f"{sanity.MARGIN:g}",
         "rates": words.roof,
         "stages": words.stages(run),
-        "maximum": words.percent(stats.MAXIMUM_SAME),
+        "maximum": words.percent(estimates.MAXIMUM_SAME),
         "comparison": changed.compare(changes) if changes else None,
-        "css": _read("page.css"),
+        "css": html.read("page.css"),
         "scripts": scripts,
-        "policy": _policy(scripts.values()),
+        "policy": html.policy(scripts.values()),
         **_first_screen(run, table, changes),
     }
-    return _environment().get_template("page.html").render(values)
+    return html.environment().get_template("page.html").render(values)
 
 
 def _first_screen(run: Run, table: pd.DataFrame, changes: Sequence[Change]) -> dict[str, Any]:
-    rows = summary.matrix(run, table)
+    rows = win_matrix.matrix(run, table)
     first, rest = summary.sentences(run, table)
     return {
         "headline": [words.sentence(text) for text in first],
@@ -74,10 +72,10 @@ def _first_screen(run: Run, table: pd.DataFrame, changes: Sequence[Change]) -> d
         "undecided": sum(not row.best and any(cell.speedup for cell in row.cells.values()) for row in rows),
         "budget_ended": tables.ended(table),
         "strip": validity.strip(run, table, changes),
-        "matrix_names": summary.variants(run),
+        "matrix_names": win_matrix.variants(run),
         "matrix": tables.matrix(rows),
         "matrix_notes": tables.matrix_notes(rows),
-        "same": same.rows(run, table, summary.variants(run)),
+        "same": same.rows(run, table, win_matrix.variants(run)),
         "warnings": tables.warnings(run),
         "environment": msgspec.json.format(msgspec.json.encode(run.environment), indent=2).decode(),
     }
@@ -100,22 +98,3 @@ def _sections(run: Run, table: pd.DataFrame, names: Sequence[str]) -> tuple[list
         section = {"layer": layer, "panels": shown, "sizes": panels.sizes(parts), "devices": devices.crossings(parts)}
         sections.append(section | {"compiled": tables.compiling(parts), "accuracy": tables.accuracy(run, layer)})
     return sections, charts
-
-
-def _environment() -> jinja2.Environment:
-    made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    made.filters |= {"duration": words.duration, "size": words.size, "bytes": words.count_bytes, "whole": words.whole}
-    made.globals["plural"] = words.plural
-    return made
-
-
-def _read(name: str) -> str:
-    return (HERE / name).read_text(encoding="utf-8")
-
-
-def _policy(scripts: Iterable[str]) -> str:
-    """Nothing may load and only these scripts may run.  Inline styles are allowed because plotly.js sets them."""
-    hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in scripts)
-    return f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"

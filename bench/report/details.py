@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..declare import NOISE_FLOOR
-from ..frame import by_point
-from ..record import Accuracy, Measured, Operator, Record, Run
+from ..analysis.frame import by_point
+from ..data.record import Accuracy, Measured, Operator, Record, Run
+from ..declare.layer import NOISE_FLOOR
 from . import words
 
 SAMPLE_BUDGET = 150_000  # samples in one page

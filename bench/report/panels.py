@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from .. import steps
-from ..declare import NOISE_FLOOR
-from ..record import LayerFacts, Run
+from ..data.record import LayerFacts, Run
+from ..declare.layer import NOISE_FLOOR
+from ..plan import steps
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..record import LayerFacts, Run
+from ..data.record import LayerFacts, Run
 from . import panels, words
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from .. import summary
-from ..declare import NOISE_FLOOR
-from ..record import LayerFacts, Record, Run
+from ..analysis import summary, win_matrix
+from ..data.record import LayerFacts, Record, Run
+from ..declare.layer import NOISE_FLOOR
 from . import words
 from .panels import Panel
 
@@ -41,7 +41,7 @@ class MatrixRow:
     cells: tuple[MatrixCell, ...]
 
 
-def matrix(rows: Sequence[summary.Row]) -> list[MatrixRow]:
+def matrix(rows: Sequence[win_matrix.Row]) -> list[MatrixRow]:
     result = []
     for place, row in enumerate(rows):
         cells = tuple(_cell(cell, name == row.best) for name, cell in row.cells.items())
@@ -50,7 +50,7 @@ def matrix(rows: Sequence[summary.Row]) -> list[MatrixRow]:
     return result
 
 
-def _cell(cell: summary.Cell, best: bool) -> MatrixCell:
+def _cell(cell: win_matrix.Cell, best: bool) -> MatrixCell:
     if cell.speedup is None:
         word = "1.00" + words.TIMES if cell.state == "reference" else WORDS.get(cell.state, cell.state)
         return MatrixCell(cell.state, "", word, "reference" if cell.state == "reference" else "", cell.reason, best)
@@ -88,7 +88,7 @@ class MatrixNote:
     reason: str
 
 
-def matrix_notes(rows: Sequence[summary.Row]) -> list[MatrixNote]:
+def matrix_notes(rows: Sequence[win_matrix.Row]) -> list[MatrixNote]:
     """Every reason that must not hide in a tooltip, said once with all the layers it holds for."""
     said: dict[tuple[str, str], dict[str, None]] = {}
     for row in rows:

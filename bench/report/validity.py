@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from .. import summary
-from ..record import Change, Run
+from ..analysis import summary
+from ..data.record import Change, Run
 from . import changes, words
 
 WIDE_FLOOR = 0.05  # above this a noise floor hides differences that people care about

@@ -9,10 +9,10 @@ import shlex
 from collections.abc import Sequence
 from typing import TypeGuard
 
-from .. import summary
-from ..ratio import ratio as ratio
-from ..record import Measured, Point, Record, Roof, Run, Timing, Work
-from ..stats import Interval
+from ..analysis import summary
+from ..data.record import Measured, Point, Record, Roof, Run, Timing, Work
+from ..stats.estimates import Interval
+from ..text.ratio import ratio as ratio
 
 DEFAULT_SUITE = "layerbench.layers"
 TIMES = "\u00d7"
@@ -148,7 +148,7 @@ def sentence(text: str) -> str:
 
 
 def ended(records: Sequence[Record]) -> str:
-    """Why a point was measured no longer, and what mends it; "" where it is precise, or has no time."""
+    """Why a point was measured no longer, and what fixes it; "" where it is precise, or has no time."""
     timed = [record.outcome.timing for record in records if isinstance(record.outcome, Measured)]
     if all(timing.stopped == "precision" for timing in timed):
         return ""

@@ -1,0 +1,150 @@
+"""Records as one tidy DataFrame, a row each, with the ratio to the reference and its verdict.  Not a format: nothing is rounded here."""
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from ..data.record import Checked, Environment, Measured, Record, Run
+from ..declare.layer import NOISE_FLOOR
+from ..stats import estimates
+from . import sanity
+
+
+def tidy(run: Run) -> pd.DataFrame:
+    """One row per record, in the order of the run.
+
+    id, point, layer, variant, step, device, dtype, size (a dict), outcome (measured | checked | skipped | failed | invalid: its time
+    cannot be true), stage, reason;
+    seconds: median time per call; speedup, speedup_low, speedup_high: times faster than the reference, same round against
+    same round; noise_floor: relative, of the point; verdict: faster | slower | same | unclear; contention: why it is unclear
+    whatever the ratio, since other work wanted the same cores; live_bytes, saved_bytes, peak_forward_bytes,
+    peak_backward_bytes; slack: error as a share of what is allowed; cold_seconds, graphs, breaks, recompiles of
+    torch.compile; sweep_graphs: graphs where one module meets every size of the sweep's first dimension.
+    What was not measured is missing (NaN or None), never 0.
+    """
+    reference = {layer.name: layer.reference for layer in run.layers}
+    roofs = {(roof.device, roof.dtype): roof for roof in run.roofs}
+    rows = []
+    for records in by_point(run.records):
+        point = records[0].point
+        timed = {record.variant: record.outcome for record in records if isinstance(record.outcome, Measured)}
+        doubts = {variant: sanity.impossible(outcome, roofs.get((point.device, point.dtype))) for variant, outcome in timed.items()}
+        measured = {variant: outcome for variant, outcome in timed.items() if not doubts[variant]}
+        stock = measured.get(reference[point.layer])
+        again = measured.get(NOISE_FLOOR)
+        speedup = _paired if run.interleaved else _unpaired
+        floor = estimates.noise_floor(speedup(stock, again)) if stock and again else math.nan
+        for record in records:
+            doubt = doubts.get(record.variant)
+            outcome = (
+                {"outcome": "invalid", "stage": "time", "reason": doubt}
+                if doubt
+                else _outcome(record, stock, floor, speedup, run.environment)
+            )
+            rows.append(_identity(record) | outcome)
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+
+
+def by_point(records: Sequence[Record]) -> list[list[Record]]:
+    """Records grouped by point, in the order in which points first appear."""
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(record.point.id, []).append(record)
+    return list(groups.values())
+
+
+_TEXT = (
+    "id",
+    "point",
+    "layer",
+    "variant",
+    "step",
+    "device",
+    "dtype",
+    "size",
+    "outcome",
+    "stage",
+    "reason",
+    "verdict",
+    "contention",
+    "stopped",
+)
+_NUMBERS = (
+    *("seconds", "samples", "speedup", "speedup_low", "speedup_high", "noise_floor", "slack"),
+    *("live_bytes", "saved_bytes", "peak_forward_bytes", "peak_backward_bytes"),
+    *("cold_seconds", "graphs", "breaks", "recompiles", "sweep_graphs"),
+)
+COLUMNS: dict[str, Any] = dict.fromkeys(_TEXT, object) | dict.fromkeys(_NUMBERS, float)
+
+
+Speedup = Callable[[Measured, Measured], estimates.Interval]
+
+
+def _identity(record: Record) -> dict[str, object]:
+    point = record.point
+    return {
+        "id": record.id,
+        "point": point.id,
+        "layer": point.layer,
+        "variant": record.variant,
+        "step": point.step,
+        "device": point.device,
+        "dtype": point.dtype,
+        "size": point.size,
+    }
+
+
+def _outcome(record: Record, stock: Measured | None, floor: float, speedup: Speedup, machine: Environment) -> dict[str, object]:
+    outcome = record.outcome
+    row: dict[str, object]
+    if not isinstance(outcome, Measured):
+        stage = outcome.stage if hasattr(outcome, "stage") else "verify"
+        row = {"outcome": type(outcome).__name__.lower(), "stage": stage, "reason": outcome.reason}
+        return row | {"slack": outcome.accuracy.slack} if isinstance(outcome, Checked) else row
+    row = {
+        "outcome": "measured",
+        "seconds": statistics.median(outcome.timing.seconds),
+        "samples": len(outcome.timing.seconds),
+        "stopped": outcome.timing.stopped,
+        "slack": outcome.accuracy.slack,
+        "live_bytes": outcome.memory.live_bytes,
+        "saved_bytes": outcome.memory.saved_bytes,
+        "peak_forward_bytes": outcome.memory.peak_forward_bytes,
+        "peak_backward_bytes": outcome.memory.peak_backward_bytes,
+    }
+    if outcome.compiled:
+        row |= {
+            "cold_seconds": outcome.compiled.cold_seconds,
+            "graphs": outcome.compiled.graphs,
+            "breaks": len(outcome.compiled.breaks),
+            "recompiles": outcome.compiled.recompiles,
+            "sweep_graphs": outcome.compiled.sweep.graphs if outcome.compiled.sweep else math.nan,
+        }
+    if stock and outcome is not stock:
+        interval = speedup(stock, outcome)
+        contention = sanity.contended(outcome, machine)
+        row |= {
+            "speedup": interval.ratio,
+            "speedup_low": interval.low,
+            "speedup_high": interval.high,
+            "noise_floor": floor,
+            "verdict": "unclear" if contention else estimates.verdict(interval, floor),
+            "contention": contention or None,
+        }
+    return row
+
+
+def _paired(stock: Measured, variant: Measured) -> estimates.Interval:
+    return estimates.speedup(stock.timing.seconds, variant.timing.seconds)
+
+
+def _unpaired(stock: Measured, variant: Measured) -> estimates.Interval:
+    return estimates.unpaired_speedup(stock.timing.seconds, variant.timing.seconds)
+
+
+def measured(run: Run) -> list[Record]:
+    """The records that have numbers."""
+    return [record for record in run.records if isinstance(record.outcome, Measured)]

@@ -1,0 +1,47 @@
+"""Can a measured time be true, and does it say anything?  Against the roofs that the run measured, the ticks of its clock, and what other
+work went on meanwhile.  It judges times, not values.
+
+What it is for is a clock that missed the work: such times are wrong by far, so the margin is wide.
+"""
+
+import statistics
+
+from ..data.record import Environment, Measured, Roof
+
+MARGIN = 4.0  # a roof measured while other work ran is too low (on one machine 95 and 175 GFLOP/s were seen within half an hour), and
+# a variant may need fewer operations than the reference, as Winograd's convolution does
+CROWDED = 0.25  # cores that are wanted and not there, from which on a ratio says nothing
+TICKS = 100  # a block shorter than so many ticks of its clock has no second digit
+TICK_SECONDS = {"host": 1e-9, "device": 0.5e-6}  # time.perf_counter on Linux; CUDA gives its events half a microsecond
+
+
+def impossible(measured: Measured, roof: Roof | None) -> str:
+    """Why the time cannot be true; "" where it can.  Without a roof, or work that was counted, only what is left is judged."""
+    seconds = statistics.median(measured.timing.seconds)
+    block = seconds * measured.timing.calls_per_sample
+    if block < TICKS * TICK_SECONDS.get(measured.timing.clock, 0.0):
+        return f"a block of {block * 1e9:.3g} ns is shorter than {TICKS} ticks of the {measured.timing.clock} clock"
+    if roof is None:
+        return ""
+    if seconds < roof.call_seconds / MARGIN:
+        return f"{seconds * 1e9:.3g} ns per call: calling a module that does nothing takes {roof.call_seconds * 1e9:.3g} ns here"
+    work = measured.work
+    if work and work.flops / seconds > MARGIN * roof.flops_per_second:
+        rate, limit = work.flops / seconds / 1e9, roof.flops_per_second / 1e9
+        return f"{rate:.3g} GFLOP/s: a large {roof.dtype} matrix product reaches {limit:.3g} here; {_WHY}"
+    fastest = max(roof.bytes_per_second, roof.cached_bytes_per_second)
+    if work and work.written_bytes / seconds > MARGIN * fastest:
+        return f"{work.written_bytes / seconds / 1e9:.3g} GB/s written: the fastest copy reaches {fastest / 1e9:.3g} here; {_WHY}"
+    return ""
+
+
+def contended(measured: Measured, machine: Environment) -> str:
+    """Why ratios of these times say nothing, since other work wanted the same cores; "" where it did not, or nobody knows."""
+    timing = measured.timing
+    if timing.clock != "host" or timing.others is None or machine.threads + timing.others <= machine.cores + CROWDED:
+        return ""
+    threads = "1 thread was" if machine.threads == 1 else f"{machine.threads} threads were"
+    return f"other work kept {timing.others:.1f} of {machine.cores} cores busy meanwhile, and {threads} timed"
+
+
+_WHY = "the clock missed some of the work, or the work was not done"

@@ -1,0 +1,34 @@
+"""What is found once per layer and kept for all its cells: proofs at the layer's odd sizes, and the graphs of a whole sweep."""
+
+from collections.abc import Iterable
+
+from ..data.record import Failed, Point, SweepGraphs, TensorError
+from ..declare.layer import Layer
+from ..equivalence.prove import Enter, prove
+from ..profiling import compiling
+
+
+class Once:
+    """For the layers of one suite, or of one side of a check."""
+
+    def __init__(self, enter: Enter) -> None:
+        self._enter = enter
+        self._proofs: dict[tuple[str, str, str], dict[str, list[TensorError] | Failed]] = {}  # layer, dtype, device -> variant ->
+        self._sweeps: dict[tuple[str, str], SweepGraphs | None] = {}  # layer, variant ->
+
+    def proofs(self, layer: Layer, variants: Iterable[str], point: Point) -> dict[str, list[TensorError] | Failed]:
+        """Each variant's errors at the layer's odd sizes and scales of weights, or why it is not the same layer."""
+        names = tuple(variants)
+        known = self._proofs.setdefault((layer.name, point.dtype, point.device), {})
+        if new := tuple(name for name in names if name not in known):
+            known |= prove(layer, new, point.dtype, point.device, self._enter)
+        return {name: known[name] for name in names}
+
+    def sweeps(self, layer: Layer, variants: Iterable[str]) -> dict[str, SweepGraphs | None]:
+        """What each of the compiled variants would compile over the layer's whole sweep; None: it cannot be counted here."""
+        compiled = [name for name in variants if layer.variants[name].compile]
+        for name in compiled:
+            if (layer.name, name) not in self._sweeps:
+                self._enter("compile", name)
+                self._sweeps[layer.name, name] = None if compiling.missing_compiler() else compiling.over_sweep(layer, name)
+        return {name: self._sweeps[layer.name, name] for name in compiled}

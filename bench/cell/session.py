@@ -1,0 +1,92 @@
+"""What a worker knows: the mounted suite, the layers' proofs, and the cell in hand.  Answers requests in the process it lives in."""
+
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from ..data.record import Outcome, Point, Record, Roof
+from ..declare.layer import Layer
+from ..equivalence.prove import Enter, under_interpreter
+from ..machine import environment
+from ..process.protocol import Answer, Describe, Described, FindRoof, Finished, FoundRoof, Measure, Prove, Request
+from ..process.stages import Stages
+from ..profiling import compiling
+from ..suite import identity, mount
+from ..timing import roofs
+from ..timing.clock import Clock, clock_for
+from ..timing.measure import Limit
+from .cell import Cell
+from .once import Once
+
+
+class Session:
+    """Answers one request after the other.  `clock` makes the clock for a device, `roof` measures with it; tests give fake ones."""
+
+    def __init__(
+        self, enter: Enter, clock: Callable[[str], Clock] = clock_for, roof: Callable[[str, str, Clock], Roof] = roofs.measure
+    ) -> None:
+        self._enter = Stages(enter)
+        self._clock = clock
+        self._roof = roof
+        self._layers: dict[str, Layer] = {}
+        self._once = Once(self._enter)
+        self._cell: tuple[str, tuple[str, ...], Cell] | None = None
+        self._compiler_is_warm = False
+        self._compiled: tempfile.TemporaryDirectory[str] | None = None  # where this process compiles; gone with it
+
+    def close(self) -> None:
+        """Nothing is asked any more."""
+        if self._compiled:
+            self._compiled.cleanup()
+
+    def answer(self, request: Request) -> Answer:
+        if isinstance(request, Describe):
+            return self._describe(request)
+        if isinstance(request, FindRoof):
+            self._enter("measure the roof", "")
+            return FoundRoof(self._roof(request.device, request.dtype, self._clock(request.device)))
+        if isinstance(request, Prove):
+            self._enter.take()
+            outcomes = under_interpreter(self._layers[request.layer], request.variants, request.dtype, self._enter)
+            point = Point(request.layer, {}, request.dtype, "cpu", "")
+            return self._finished(point, outcomes)
+        assert isinstance(request, Measure)
+        return self._measure(request)
+
+    def _describe(self, request: Describe) -> Described:
+        self._enter("import", "")
+        environment.set_threads(request.threads)
+        declared = mount.mount(request.suite)
+        self._layers = {each.layer.name: each.layer for each in declared}
+        seen = environment.look(mount.locate(request.suite).parent)
+        return Described(identity.identified((each.file, each.facts) for each in declared), seen)
+
+    def _measure(self, request: Measure) -> Finished:
+        point = request.point
+        self._enter.take()
+        cell = self._cell_of(request)
+        traces = Path(request.traces) / point.id if request.traces else None
+        outcomes = cell.measure(point.step, self._clock(point.device), Limit(request.seconds), traces, request.interleaved)
+        return self._finished(point, outcomes)
+
+    def _finished(self, point: Point, outcomes: Mapping[str, Outcome]) -> Finished:
+        return Finished(tuple(Record(point, variant, outcome) for variant, outcome in outcomes.items()), self._enter.take())
+
+    def _cell_of(self, request: Measure) -> Cell:
+        """The cell of the point: made anew unless the last point had the same but for its step."""
+        point = request.point
+        if self._cell and self._cell[:2] == (point.cell, request.variants):
+            return self._cell[2]
+        self._cell = None  # its memory goes before the next one's comes
+        layer = self._layers[point.layer]
+        if any(layer.variants[name].compile for name in request.variants) and not self._compiler_is_warm:
+            self._enter("start the compiler", "")
+            if not compiling.missing_compiler():
+                self._compiled = tempfile.TemporaryDirectory(prefix="layerbench-")
+                compiling.start_compiler(self._compiled.name)
+            self._compiler_is_warm = True
+        sweeps = self._once.sweeps(layer, request.variants)
+        proofs = self._once.proofs(layer, request.variants, point)
+        cell = Cell(layer, point, request.variants, proofs, self._enter, sweeps)
+        self._cell = (point.cell, request.variants, cell)
+        return cell

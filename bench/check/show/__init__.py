@@ -1,0 +1,1 @@
+"""A check as files, terminal, page and annotations.  It decides nothing."""

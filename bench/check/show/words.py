@@ -1,0 +1,250 @@
+"""The words of a regression check that all its faces share: the verdict in one sentence, and the numbers of a row as text.
+
+No layout, no colour and no escaping: those are each face's.  What came from outside is made one visible line here.  What was not
+measured is the empty string, never 0.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+
+from ...data.check_record import FAILURES, FEWEST_UNITS, Check, Exact, Row, Side, compared, exit_code
+from ...text.digits import change, detectable, known, percent, slow_down
+
+TIMED = ("slower", "faster", "clear", "inconclusive")  # decided by times, so they count only on a reliable machine
+APART = ("new", "skipped")  # not compared with anything
+ORDER = (*FAILURES, "inconclusive", "faster", "clear", "proved", "new", "skipped", "unchanged")
+MEANINGS = {
+    "wrong": "not the same layer any more, or it fails",
+    "missing": "only the base has it",
+    "different": "its reference computes something else than the base's did",
+    "slower": "slower by more than the tolerance, suspected and then confirmed on fresh processes",
+    "larger": "needs more bytes, graphs or graph breaks",
+    "inconclusive": "the units could not tell whether it is slower",
+    "faster": "faster by more than the tolerance",
+    "clear": "not slower by the threshold or more",
+    "proved": "its values are right; not timed, for its device is not here",
+    "new": "only the head has it, or the base's cannot run",
+    "skipped": "left out",
+    "unchanged": "the same source on both sides, so not measured",
+    "no verdict": "the machine is unreliable, so its times say nothing",
+}
+METRICS = {
+    "live_bytes": "alive before the call",
+    "saved_bytes": "saved",
+    "peak_forward_bytes": "peak forward",
+    "peak_backward_bytes": "peak backward",
+    "graphs": "graphs",
+    "breaks": "graph breaks",
+    "sweep_graphs": "graphs over the sweep",
+}
+LONGEST = 500  # characters of a name or reason; more is somebody's traceback
+
+_VERBS = {
+    "slower": ("got slower", "got slower"),
+    "wrong": ("is wrong", "are wrong"),
+    "missing": ("is missing", "are missing"),
+    "different": ("has a reference that computes something else", "have a reference that computes something else"),
+    "larger": ("got larger", "got larger"),
+}
+_INVISIBLE = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")  # XML forbids some, terminals obey some
+
+
+def visible(text: str) -> str:
+    """One line without characters that cannot be seen or written: control codes, lone surrogates, overrides of the text's direction."""
+    return " ".join(_INVISIBLE.sub("", " ".join(text.split())).split())
+
+
+def plain(text: str) -> str:
+    """The same, and not too long."""
+    line = visible(text)
+    return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
+
+
+def plural(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def units(row: Row) -> str:
+    """How many units were measured, then how many confirmed: 8 + 6."""
+    return " + ".join(str(len(part)) for part in (row.units, row.confirmation) if part)
+
+
+def duration(check: Check) -> str:
+    """Where the time went: a noisy machine shows as benchmarks that were still open after the first look."""
+    late = sum(len(row.units) > FEWEST_UNITS for row in check.rows)
+    parts = ", ".join(f"{stage} {seconds:.0f}" for stage, seconds in check.stages.items() if seconds >= 0.5)
+    more = f"; {plural(late, 'benchmark')} took more than {FEWEST_UNITS} units" if late else ""
+    return f"took {check.seconds:.0f} s{f' ({parts})' if parts else ''}{more}"
+
+
+def exact(number: Exact) -> str:
+    name = METRICS.get(number.metric) or plain(number.metric)
+    return f"{name} {number.base:,} -> {number.head:,}{' bytes' if number.metric.endswith('_bytes') else ''}"
+
+
+def numbers(row: Row) -> str:
+    """The exact numbers that are not the same on both sides, the worse ones first."""
+    moved = [number for number in row.exact if number.base != number.head]
+    return ", ".join(exact(number) for number in sorted(moved, key=lambda number: not number.worse))
+
+
+def reason(row: Row) -> str:
+    """Why, where the numbers do not say it; a failure without a reason of its own is told what its verdict means."""
+    return plain(row.reason) or (MEANINGS[row.verdict] if row.verdict in ("wrong", "missing", "different") else "")
+
+
+def side(value: Side) -> str:
+    """main (1a2b3c4); working tree (5d6e7f8 + changes); a hash only once."""
+    commit = value.commit[:7] + (" + changes" if value.dirty else "")
+    return plain(commit if value.commit.startswith(value.ref) else f"{value.ref} ({commit})" if commit else value.ref)
+
+
+def measured_seconds(row: Row) -> float | None:
+    """How long both sides ran inside the clock; None where nothing was measured."""
+    taken = [4 * unit.cycles * unit.calls * (unit.base_seconds + unit.head_seconds) for unit in (*row.units, *row.confirmation)]
+    return sum(taken) if taken else None
+
+
+def failures(check: Check) -> list[Row]:
+    """The rows that make the check fail, the worst first; exit_code is 1 where there are any."""
+    return [row for row in ordered(check.rows) if row.verdict in FAILURES and not (check.unreliable and row.verdict == "slower")]
+
+
+def nothing_compared(check: Check) -> bool:
+    return not any(map(compared, check.rows))
+
+
+def moved(row: Row) -> bool:
+    """Whether anything of it is another on the head: its verdict, or a number that is exact."""
+    return row.verdict in FAILURES or row.verdict == "faster" or any(number.base != number.head for number in row.exact)
+
+
+def ordered(rows: Iterable[Row]) -> list[Row]:
+    """Failures first and the worst of them first, then inconclusive, faster, and the rest."""
+    return sorted(rows, key=_place)
+
+
+def label(check: Check, row: Row) -> str:
+    """The verdict on a row; `no verdict` where only an unreliable machine's times gave it."""
+    return "no verdict" if check.unreliable and row.verdict in TIMED else plain(row.verdict)
+
+
+def counts(labels: Iterable[str]) -> str:
+    """3 inconclusive, 9 clear."""
+    found = [plain(label) for label in labels]
+    names = sorted(set(found), key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+    return ", ".join(f"{found.count(name):,} {name}" for name in names)
+
+
+def message(check: Check, row: Row) -> str:
+    """All that is known of a row in one line, for faces that have no table."""
+    parts = []
+    if text := change(row.estimate):
+        smallest = detectable(row.estimate)
+        facts = (f"smallest detectable slow-down {smallest}" if smallest else "", f"{units(row)} units" if units(row) else "")
+        parts.append(", ".join(filter(None, (f"{text} against {side(check.base)}", *facts))))
+    parts += [numbers(row), reason(row)]
+    name = label(check, row)
+    return f"{name}: " + ("; ".join(filter(None, parts)) or MEANINGS.get(name, name))
+
+
+def control(check: Check) -> str:
+    """What the base against itself came to: +0.2 % (-0.4 to +0.8 %); of several the one furthest from 0.  "" where none was measured."""
+    estimates = [row.estimate for row in check.control if known(row.estimate) and row.estimate.ratio > 0]
+    if not estimates:
+        return ""
+    furthest = max(estimates, key=lambda estimate: abs(math.log(estimate.ratio)))
+    return change(furthest) + (f", the furthest from 0 of {len(estimates)}" if len(estimates) > 1 else "")
+
+
+def machine(check: Check) -> str:
+    """Where and how it was measured, in one line."""
+    found = check.environment
+    devices = [device.name for device in found.devices] or [found.cpu]
+    versions = [f"{name} {found.versions[name]}" for name in ("torch", "triton") if name in found.versions]
+    way = f"each side in processes of its own: {check.isolated}" if check.isolated else "both sides in one process"
+    where = f"{', '.join(devices)}, {plural(found.cores, 'core')}, {plural(found.threads, 'thread')}"
+    return plain(f"{where}; {', '.join([f'Python {found.python}', *versions])}; {way}")
+
+
+def result(check: Check) -> str:
+    """The exit code as a word."""
+    return {0: "passed", 1: "failed", 3: "inconclusive", 4: "no verdict"}[exit_code(check)]
+
+
+def sentence(check: Check) -> str:
+    """The verdict on the whole check."""
+    return " ".join(sentences(check))
+
+
+def sentences(check: Check) -> list[str]:
+    """The same, for a face that sets the first one apart."""
+    failing = failures(check)
+    words = _failing(check, failing) if failing else []
+    if check.unreliable:
+        words.append(f"The machine is unreliable: {plain(check.unreliable).rstrip('.')}; no verdict on time.")
+    elif nothing_compared(check):
+        words.append(_nothing(check))
+    elif not failing:
+        words += _passing(check)
+    return words
+
+
+def _failing(check: Check, failing: Sequence[Row]) -> list[str]:
+    looked = sum(row.verdict not in (*APART, "unchanged") for row in check.rows)
+    clauses: list[str] = []
+    for verdict in _VERBS:
+        rows = [row for row in failing if row.verdict == verdict]
+        if rows:
+            of = "" if clauses else f" of {plural(looked, 'benchmark')}"
+            clauses.append(f"{len(rows):,}{of} {_VERBS[verdict][len(rows) > 1]}{'' if clauses else _example(rows)}")
+    others = [row.verdict for row in check.rows if row.verdict not in FAILURES] if not check.unreliable else []
+    rest = f"; the other {len(others):,}: {counts(others)}" if others else ""
+    return [f"{'; '.join(clauses)}.", f"Compared with {side(check.base)}{rest}."]
+
+
+def _example(rows: Sequence[Row]) -> str:
+    """The worst of the rows that the sentence begins with, and its number."""
+    row = rows[0]
+    which = {"slower": "the worst "}.get(row.verdict, "the first ") if len(rows) > 1 else ""
+    middle, span = slow_down(row.estimate) if row.verdict == "slower" else ("", "")
+    detail = f" by {middle} ({span})" if middle else f" ({numbers(row)})" if row.verdict == "larger" and numbers(row) else ""
+    return f", {which}{plain(row.id)}{detail}"
+
+
+def _passing(check: Check) -> list[str]:
+    verdicts = [row.verdict for row in check.rows]
+    timed, base = [verdict for verdict in verdicts if verdict in TIMED], side(check.base)
+    if timed:
+        open_, quick = timed.count("inconclusive"), timed.count("faster")
+        claim = "No layer was found to be" if open_ else "No layer got"
+        claim = "Nothing was decided" if open_ == len(timed) else f"{claim} slower by {percent(check.threshold)} or more"
+        extra = "".join(f", {number:,} {name}" for number, name in ((open_, "inconclusive"), (quick, "faster")) if number)
+        rest = counts(verdict for verdict in verdicts if verdict not in TIMED)
+        return [f"{claim}: {plural(len(timed), 'benchmark')} compared with {base}{extra}{f'; not timed: {rest}' if rest else ''}."]
+    if proved := verdicts.count("proved"):
+        claim = f"No layer is wrong: the values of {plural(proved, 'benchmark')} were proved, and nothing was timed."
+        rest = counts(verdict for verdict in verdicts if verdict != "proved")
+    else:
+        same = verdicts.count("unchanged")
+        only = "only the control was measured" if check.control else "nothing was measured"
+        claim = f"Nothing that could make a layer slower has changed since {base}: "
+        claim += f"{plural(same, 'benchmark')} {'has' if same == 1 else 'have'} the same source; {only}."
+        rest = counts(verdict for verdict in verdicts if verdict != "unchanged")
+    return [claim, f"Besides: {rest}."] if rest else [claim]
+
+
+def _nothing(check: Check) -> str:
+    if not check.rows:
+        return "Nothing was compared: no benchmark was selected."
+    reasons = {plain(row.reason).rstrip(".") for row in check.rows}
+    why = f" ({reasons.pop()})" if len(reasons) == 1 and "" not in reasons else ""
+    return f"Nothing was compared: {counts(row.verdict for row in check.rows)}{why}."
+
+
+def _place(row: Row) -> tuple[int, float]:
+    place = ORDER.index(row.verdict) if row.verdict in ORDER else len(ORDER)
+    if not known(row.estimate):
+        return place, 0.0
+    return place, row.estimate.ratio if row.verdict == "faster" else -row.estimate.ratio

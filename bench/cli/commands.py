@@ -1,0 +1,239 @@
+"""What each command does, from plain arguments to an exit code.  Parsing is cli's; measuring is run's; words and tables are terminal's."""
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+from msgspec import structs
+from rich.console import Console
+
+from ..analysis import compare, explain, frame, summary
+from ..check import command as check_command
+from ..check.command import Order as CheckOrder
+from ..check.show import annotations, screen
+from ..check.show import files as check_files
+from ..data.check_record import exit_code as exit_code_of_check
+from ..data.record import SCHEMA, Failed, Run
+from ..declare.mistake import Mistake
+from ..plan import planning
+from ..plan.budget import LONGEST
+from ..plan.planning import Selection, Task
+from ..process.handle import HANG_SECONDS, Worker, workers
+from ..process.protocol import Describe, Described
+from ..report import publish
+from ..run import job, journal
+from ..run.job import Job
+from ..run.journal import Begun, Order
+from ..storage import output, run_file
+from ..terminal import overview, side_by_side
+from ..text import invocation
+
+
+def list_layers(suite: str) -> None:
+    worker = Worker(Describe(suite, 0), {})
+    try:
+        overview.print_layers(_console(), worker.describe().layers)
+    finally:
+        worker.close()
+
+
+def run_suite(
+    suite: str,
+    selection: Selection,
+    threads: int,
+    seconds: float,
+    out: Path,
+    dry_run: bool,
+    command: str,
+    interleaved: bool = True,
+    hang_seconds: float = HANG_SECONDS,
+    open_page: bool = False,
+) -> int:
+    """Measure a suite and write its run file and page.  Returns the exit code."""
+    order = Order(_from_anywhere(suite), selection, threads, seconds, hang_seconds)
+    whole = _measure(suite, order, out, command, interleaved, dry_run)
+    return _show(whole, out, open_page) if whole else 0
+
+
+def _measure(suite: str, order: Order, out: Path, command: str, interleaved: bool = True, dry_run: bool = False) -> Run | None:
+    """The run, which is written; None where its points were only to be printed.  suite: as it was typed."""
+    started, selection = datetime.now(UTC), order.selection
+    with workers(suite, order.threads, order.hang_seconds) as (worker, prover):
+        described = worker.describe()
+        tasks = planning.plan(described.layers, described.environment.devices, selection)
+        if left := len(described.layers) - len(planning.wanted(described.layers, selection)):
+            print(f"{left} of {len(described.layers)} layers are measured on request only: --all, or -k NAME", file=sys.stderr)
+        if dry_run:
+            _print_plan(tasks)
+            return None
+        begun = started.isoformat(timespec="seconds")
+        header = Run(SCHEMA, "", begun, 0.0, command, suite, interleaved, described.environment, described.layers, ())
+        work = job.begin(Begun(header, order, ()), tasks, out / "results")
+        return _carry_out(work, described, worker, prover)
+
+
+def resume_run(path: Path | None, out: Path, open_page: bool = False) -> int:
+    """Measure what a run that was cut short has not measured yet, and write its run file and page.  Returns the exit code."""
+    path = path or journal.newest(out / "results")
+    order = journal.read(path)[0].order
+    with workers(order.suite, order.threads, order.hang_seconds) as (worker, prover):
+        described = worker.describe()
+        tasks = journal.read(path)[0].again or planning.plan(described.layers, described.environment.devices, order.selection)
+        work = job.take_up(path, described, tasks)
+        whole = _carry_out(work, described, worker, prover)
+    return _show(whole, path.parent.parent, open_page)
+
+
+def run_again(file: Path, seconds: float, out: Path, command: str, hang_seconds: float = HANG_SECONDS, open_page: bool = False) -> int:
+    """Measure the points of a run at which nothing could be told, and write a run of these and the others.  Returns the exit code."""
+    started, old = datetime.now(UTC), run_file.read(file)
+    untold = set().union(*summary.disturbed(frame.tidy(old)))
+    if not untold:
+        print(f"{file}: no point was too noisy or disturbed, so there is nothing to measure again")
+        return 0
+    threads = old.environment.threads
+    with workers(old.suite, threads, hang_seconds) as (worker, prover):
+        described = worker.describe()
+        run = structs.replace(
+            old,
+            name="",
+            started=started.isoformat(timespec="seconds"),
+            command=command,
+            environment=described.environment,
+            layers=described.layers,
+            records=(),
+        )
+        order = Order(_from_anywhere(old.suite), Selection(), threads, seconds, hang_seconds)
+        work = job.begin_again(old, untold, Begun(run, order, ()), out / "results")
+        whole = _carry_out(work, described, worker, prover)
+    return _show(whole, out, open_page)
+
+
+def _carry_out(work: Job, described: Described, worker: Worker, prover: Worker) -> Run:
+    with overview.watching(Console(stderr=True), len(work.left)) as watch:
+        worker.on_wait = prover.on_wait = watch.waiting
+        return job.carry_out(work, described, worker, prover, watch)
+
+
+def _from_anywhere(suite: str) -> str:
+    """A suite's path as it can be found from another folder too; the name of an installed suite as it is."""
+    return str(Path(suite).resolve()) if Path(suite).exists() else suite
+
+
+def exit_code(run: Run) -> int:
+    """0 fine, 1 a variant failed, a time cannot be true or nothing was measured, 2 a layer is declared wrongly, 130 interrupted."""
+    if job.INTERRUPTED in run.notes:
+        return 130
+    failed = [record.outcome for record in run.records if isinstance(record.outcome, Failed)]
+    if any(outcome.stage == "declare" for outcome in failed):
+        return 2
+    invalid = (frame.tidy(run).outcome == "invalid").any()
+    return 1 if failed or invalid or not frame.measured(run) else 0
+
+
+def write_reports(files: Sequence[Path], out: Path, open_page: bool = False) -> None:
+    """A page per run file, or file of a check; the newest run of results/ where none is named."""
+    for file in files or [run_file.newest(out / "results")]:
+        if file.name.endswith(output.CHECK_SUFFIX):
+            page = check_files.write(check_files.read(file), out)["page"]
+        else:
+            page = publish.write(run_file.read(file), out)
+        print(publish.address(page))
+        if open_page:
+            publish.show(page)
+
+
+def explain_point(
+    suite: str, layer: str, selection: Selection, variants: str, file: Path | None, threads: int, out: Path, command: str
+) -> int:
+    """Print what two variants of a point do differently: from a run file, or measured now where none is given.  Returns the exit code."""
+    if file is None:
+        worker = Worker(Describe(suite, threads), {})
+        try:
+            described = worker.describe()
+        finally:
+            worker.close()
+        names = explain.pair(described.layers, layer, variants)
+        candidates = planning.plan(described.layers, described.environment.devices, replace(selection, expression=""))
+        chosen = explain.only(selection, explain.choose(candidates, layer, selection), names)
+        stored = _measure(suite, Order(_from_anywhere(suite), chosen, threads, LONGEST, HANG_SECONDS), out, command)
+        assert stored
+        code = _show(stored, out, False)
+    else:
+        stored, chosen, code = run_file.read(file), selection, 0
+    names = explain.pair(stored.layers, layer, variants)
+    point = explain.choose(explain.tasks(stored), layer, chosen)
+    side_by_side.print_explanation(_console(), explain.explain(stored, point, names))
+    overview.print_weak(_console(), (record for record in stored.records if record.point.id == point.id))
+    return code
+
+
+def check_suite(order: CheckOrder, as_json: bool, out: Path) -> int:
+    """Check the working tree against a commit, print the verdict and write its files.  Returns the exit code."""
+    try:
+        with overview.telling(Console(stderr=True)) as say:
+            found = check_command.check(order, say)
+    except KeyboardInterrupt:
+        print("layerbench: interrupted before there was a verdict; nothing was written", file=sys.stderr)
+        return 130
+    except check_command.Edited as edited:
+        print(f"layerbench: {edited}; there is no verdict", file=sys.stderr)
+        return 4
+    except Mistake:
+        raise
+    except Exception:  # noqa: BLE001  a fault of ours must not read as a regression, which Python's own exit code 1 would be
+        traceback.print_exc()
+        print("layerbench: a fault of layerbench itself, please report it; there is no verdict", file=sys.stderr)
+        return 4
+    found = structs.replace(found, name=output.claim(out, datetime.fromisoformat(found.started)))
+    paths = check_files.write(found, out)
+    check_files.add_to_summary(found)
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        print(*annotations.lines(found), sep="\n", file=sys.stderr if as_json else sys.stdout)
+    if as_json:
+        print(msgspec.json.encode(found).decode())
+        return exit_code_of_check(found)
+    screen.print_check(_console(), found)
+    for what, path in paths.items():
+        print(f"{what + ':':<9}{publish.address(path) if what == 'page' else path}")
+    return exit_code_of_check(found)
+
+
+def compare_runs(old: Path, new: Path, out: Path) -> int:
+    """Print what changed and write the new run's page with it.  Returns 1 where something got worse, else 0."""
+    before, after = run_file.read(old), run_file.read(new)
+    changes = compare.compare(before, after)
+    side_by_side.print_changes(_console(), changes, compare.differences(before, after))
+    overview.print_weak(_console(), (*before.records, *after.records))
+    print(publish.address(publish.write(after, out, changes, f"{after.name}-against-{before.name}")))
+    return 1 if compare.failures(changes) else 0
+
+
+def _show(run: Run, out: Path, open_page: bool) -> int:
+    """Print a run, write its page, and return the exit code."""
+    overview.print_run(_console(), run, frame.tidy(run))
+    print(f"results: {out / 'results' / run.name}.json")
+    page = publish.write(run, out)
+    print(f"page:    {publish.address(page)}")
+    if untold := sum(map(len, summary.disturbed(frame.tidy(run)))):
+        points = "1 point" if untold == 1 else f"{untold} points"
+        print(f"again:   {points}, on a quieter machine:  {invocation.command()} again {out / 'results' / run.name}.json")
+    if open_page:
+        publish.show(page)
+    return exit_code(run)
+
+
+def _print_plan(tasks: Sequence[Task]) -> None:
+    for task in tasks:
+        print(f"{task.point.id}  [{' '.join(task.variants)}]")
+    print(f"{len(tasks)} point{'' if len(tasks) == 1 else 's'}", file=sys.stderr)
+
+
+def _console() -> Console:
+    """Standard output; wide where it is no terminal, so that a log keeps whole rows."""
+    return Console(width=None if sys.stdout.isatty() else 160)

@@ -1,0 +1,106 @@
+"""The options of the commands: what their help says, and how a word of one is read.  What several of them mean together is cli's."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..declare.mistake import Mistake
+
+
+def _above_zero(seconds: float) -> float:
+    if not seconds > 0:
+        raise Mistake(f"--hang-limit {seconds:g}: give seconds above 0, as --hang-limit 300")
+    return seconds
+
+
+Suite = Annotated[
+    str, typer.Option(metavar="PATH", help="A folder of layer files, or one file.  Default: the layers that come with layerbench.")
+]
+Words = Annotated[
+    str,
+    typer.Option(
+        "-k", metavar="EXPR", help="Only points whose id matches, as in pytest: 'rmsnorm and not compile'; '^rmsnorm': it begins so."
+    ),
+]
+Devices = Annotated[
+    list[str] | None, typer.Option("--device", metavar="NAME", help="cpu, gpu (whichever there is), cuda, ...  Default: all present.")
+]
+Dtypes = Annotated[list[str] | None, typer.Option("--dtype", metavar="NAME", help="float32, bfloat16, float16.  Default: float32.")]
+Steps = Annotated[
+    list[str] | None, typer.Option("--step", metavar="NAME", help="forward, backward, training, update.  Default: forward and backward.")
+]
+Optimizers = Annotated[
+    list[str] | None, typer.Option("--optimizer", metavar="NAME", help="Of the step update: sgd, adam, adamw, rmsprop.  Default: sgd.")
+]
+Sizes = Annotated[
+    list[str] | None, typer.Option("--set", metavar="DIM=N,N", help="Other values for a dimension of the sweep: batch=1,8,64.")
+]
+MOST_THREADS = 64  # or four for a core, on a larger machine
+
+
+def _threads(number: int) -> int:
+    """Raises Mistake for more than a machine can start: each takes memory of its own, and more than the cores only wait for each other."""
+    cores = os.cpu_count() or 1
+    if number < 0:
+        raise Mistake(f"--threads {number}: give 1 or more")
+    if number > (most := max(MOST_THREADS, 4 * cores)):
+        raise Mistake(f"--threads {number}: at most {most} are started here; this machine has {cores} cores: write  --threads {cores}")
+    return number
+
+
+Threads = Annotated[int, typer.Option(metavar="N", help="CPU threads of torch.  Default: torch's own choice.", callback=_threads)]
+CheckThreads = Annotated[int, typer.Option(metavar="N", help="CPU threads of torch; 0: torch's own choice.", callback=_threads)]
+Budget = Annotated[str, typer.Option(metavar="TIME", help="About how long the whole run may take: 90s, 5m, 1h.")]
+HangLimit = Annotated[
+    float,
+    typer.Option(
+        metavar="SECONDS",
+        help="A variant that shows no sign of life for so long has failed.  To import a suite, or start the compiler, may take a minute.",
+        show_default=True,
+        callback=_above_zero,
+    ),
+]
+Tolerance = Annotated[
+    str, typer.Option(metavar="PERCENT", help="A slow-down up to this is no failure.  Default: a tenth of the threshold.")
+]
+AllowDifferent = Annotated[
+    bool, typer.Option("--allow-different", help="A reference that computes something else than at REF is no failure.")
+]
+Everything = Annotated[bool, typer.Option("--all", help="All layers of the suite, also those that are measured on request only.")]
+Sequential = Annotated[
+    bool, typer.Option("--sequential", help="Time variants one after the other, not in turns: drift of the machine is not cancelled.")
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Finish a run that was cut short: of JOURNAL, or the newest one.  No other option but --out.")
+]
+Files = Annotated[list[Path] | None, typer.Argument(metavar="[RUN.json]...", help="Run files.  Default: the newest in results/.")]
+RunFile = Annotated[
+    Path | None, typer.Option("--run", metavar="RUN.json", help="Take it from this run file.  Default: measure the point now.")
+]
+Open = Annotated[bool, typer.Option("--open", help="Open the page in a browser.")]
+Out = Annotated[Path, typer.Option(metavar="DIR", help="Where results/ and reports/ are made.")]
+
+
+def share(option: str, text: str) -> float:
+    """`5%` or `5` -> 0.05.  Raises Mistake."""
+    try:
+        share = float(text.strip().removesuffix("%")) / 100
+    except ValueError:
+        share = 0.0
+    if not 0.001 <= share <= 100:
+        raise Mistake(f"{option} {text}: give a percentage from 0.1% to 10000%, as {option} 5%")
+    return share
+
+
+def size_values(words: list[str]) -> dict[str, tuple[int, ...]]:
+    """`batch=1,8,64` -> {"batch": (1, 8, 64)}.  Raises Mistake."""
+    sizes: dict[str, tuple[int, ...]] = {}
+    for word in words:
+        dimension, _, values = word.partition("=")
+        try:
+            sizes[dimension.strip()] = sizes.get(dimension.strip(), ()) + tuple(int(value) for value in values.split(","))
+        except ValueError:
+            raise Mistake(f"--set {word}: write a dimension and its values, as --set batch=1,8,64") from None
+    return sizes

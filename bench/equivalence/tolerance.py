@@ -1,0 +1,95 @@
+"""How far a tensor is from the exact one, how far it may be, and whether the exact one can tell anything at all.  Tensor arithmetic alone.
+
+Only places that can be compared count: the exact value is finite, and within the range of the dtype that is judged.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from ..declare.layer import Draw
+from ..declare.mistake import Finding, Mistake
+
+ULPS = 4  # of the tensor's largest value, in the dtype of the point
+ROUNDING = 2.0**-18  # of the tensor's largest value, in every dtype: 32 ulp of float32.  A plainly written softmax is 18 ulp off in its
+# input gradient, where the stock one rounds but once; nobody would call it another layer
+
+
+class Mismatch(Finding):
+    """A variant is not the same layer.  Carries the tensor's name and what is wrong with it."""
+
+
+def comparable(exact: Tensor, dtype: torch.dtype) -> Tensor:
+    """Where an exact tensor has values that one of `dtype` can hold."""
+    if not exact.is_floating_point() or not dtype.is_floating_point:
+        return torch.ones_like(exact, dtype=torch.bool)
+    return exact.isfinite() & (exact.abs() <= torch.finfo(dtype).max)
+
+
+def check_finite(exact: Mapping[str, Tensor], own: Mapping[str, Tensor], draws: Sequence[Draw], random: bool) -> None:
+    """Raises Mistake where half of an exact tensor, or NaN in a quarter of it, cannot be compared: there any variant would pass.
+
+    A logarithm of normal numbers is NaN in about half of all places, by chance in fewer.  Raises it, too, where the reference in its own
+    dtype has no number though there is one.  Two draws of a random layer are not held against each other.
+    """
+    for name, tensor in exact.items():
+        if not tensor.is_floating_point() or not tensor.numel():
+            continue
+        finite, dtype = tensor.isfinite(), own[name].dtype if name in own else tensor.dtype
+        odd, nan = int((~finite).sum()), int(tensor.isnan().sum())
+        if 2 * odd >= tensor.numel() or 4 * nan >= tensor.numel():
+            raise Mistake(f"{name}: NaN or infinite in {_places(odd, tensor)}, so nothing is proved; {_advice(draws)}")
+        seen = comparable(tensor, dtype)
+        beyond = int((finite & ~seen).sum())
+        broken = 0 if random or name not in own else int((seen & ~own[name].to(seen.device).isfinite()).sum())
+        if broken or 2 * (odd + beyond) >= tensor.numel():
+            word, where = str(dtype).removeprefix("torch."), _places(broken or beyond, tensor)
+            raise Mistake(
+                f"{name}: in {word} NaN or infinite in {where} where it is a number in float64; "
+                f"make its inputs or weights smaller, or leave {word} out"
+            )
+
+
+def _places(count: int, tensor: Tensor) -> str:
+    return f"{count} of {tensor.numel()} places"
+
+
+def _advice(draws: Sequence[Draw]) -> str:
+    """Which inputs to draw otherwise."""
+    normal = [index for index, draw in enumerate(draws) if draw.kind == "normal"]
+    if not normal:
+        return "fix the reference"
+    names = " and ".join(f"inputs[{index}]" for index in normal)
+    dims = ", ".join(f'"{dim}"' if isinstance(dim, str) else str(dim) for dim in draws[normal[0]].dims)
+    return f"{names} {'is' if len(normal) == 1 else 'are'} standard normal: where only positive numbers fit, write positive({dims})"
+
+
+def distance(name: str, found: Tensor, exact: Tensor) -> float:
+    """Largest absolute difference.  Infinities and NaN must stand where the exact tensor has them (or is beyond the dtype's range)."""
+    wide = found.to(exact.device, exact.dtype)
+    if not wide.numel():
+        return 0.0
+    if not wide.is_floating_point():
+        return float((wide != exact).sum())
+    same = (wide == exact) | (wide.isnan() & exact.isnan())
+    overflow = wide.isinf() & (exact.abs() > torch.finfo(found.dtype).max) & (wide.sign() == exact.sign())
+    odd = ~(wide.isfinite() | same | overflow)
+    if odd.any():
+        what = "NaN" if wide[odd].isnan().any() else "infinity"
+        raise Mismatch(f"{name}: {what} in {int(odd.sum())} of {wide.numel()} places where the reference has numbers")
+    if (exact.isfinite().logical_not() & ~same).any():
+        raise Mismatch(f"{name}: a number where the reference has NaN or infinity")
+    return float(torch.where(same | overflow, 0.0, (wide - exact).abs()).max())
+
+
+def allowed(exact: Tensor, own: Tensor, eps: float) -> float:
+    """The largest of twice the reference's own error, ULPS of the largest value and ROUNDING of it, over what can be compared."""
+    if not exact.is_floating_point():
+        return 0.0
+    seen = comparable(exact, own.dtype)
+    values, mine = exact[seen], own.to(exact.device, exact.dtype)[seen]
+    if not values.numel():
+        return 0.0
+    own_error = float((mine - values).abs().nan_to_num(0.0, 0.0, 0.0).max())
+    return max(2 * own_error, max(ULPS * eps, ROUNDING) * float(values.abs().max()))

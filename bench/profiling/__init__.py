@@ -1,0 +1,1 @@
+"""What a variant costs beside its time: operators, memory, leaks, graphs, work."""

@@ -1,0 +1,146 @@
+"""torch.compile, accounted for: seconds with empty caches, graphs, breaks and their reasons, recompilations, silent fall-backs."""
+
+import contextlib
+import os
+import shutil
+import sys
+import sysconfig
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..data.record import Compiled, SweepGraphs
+from ..declare.layer import Layer
+from ..declare.mistake import Finding
+from ..subject import make
+from ..subject.make import Subject
+
+
+class CompiledNothing(Finding):
+    """torch.compile captured no graph: the variant would be the eager module under another name."""
+
+
+def missing_compiler() -> str:
+    """Why torch.compile cannot work on the CPU of this machine; "" where it can."""
+    wanted = os.environ.get("CXX", "")
+    if not any(shutil.which(compiler) for compiler in (wanted, "g++", "clang++") if compiler):
+        return "torch.compile needs a C++ compiler and none is on PATH; install g++ (as: apt-get install g++)"
+    if not Path(sysconfig.get_path("include"), "Python.h").exists():
+        return "torch.compile needs Python's C headers; install them (as: apt-get install python3-dev)"
+    return ""
+
+
+def forget() -> None:
+    """Drop what earlier layers compiled, so that their guards and recompilation limits cannot reach this one."""
+    if _loaded():
+        torch._dynamo.reset()
+        _counters().clear()
+
+
+def start_compiler(folder: str) -> None:
+    """Compile something once: the first compilation of a process starts the compiler, and no variant's cold figure should carry that.
+
+    It uses the user's cache, where most of it may lie ready; from then on this process compiles into `folder`.  A process that is killed
+    while it compiles leaves a torn file in its cache, which breaks that compilation for everybody from then on: the user's cache is
+    kept safe from us, and if it is torn already, we go without it.
+    """
+    try:
+        _compile_something()
+    except Exception:  # noqa: BLE001  a torn cache may raise anything
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
+        forget()
+        with contextlib.suppress(Exception):  # it is not the cache: the compiled variants will fail, each with its reason
+            _compile_something()
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
+
+
+def _compile_something() -> None:
+    module = nn.Linear(2, 2)
+    torch.compile(module)(torch.ones(2, 2)).sum().backward()
+
+
+def compile_cold(subject: Subject, differentiable: bool, cold: bool = True) -> Compiled:
+    """Compile the subject's module and put it in place: one forward and one backward with empty caches, unless not `cold`.
+
+    Raises CompiledNothing where torch.compile fell back to eager for all of it.
+    """
+    if _graphs():  # then it may be another's, whose code it shares, that it runs
+        with contextlib.suppress(CompiledNothing):
+            return _compile_cold(subject, differentiable, cold)
+        forget()
+    return _compile_cold(subject, differentiable, cold)
+
+
+def _compile_cold(subject: Subject, differentiable: bool, cold: bool) -> Compiled:
+    from torch._inductor.utils import fresh_cache
+
+    graphs, breaks = _graphs(), dict(_counters()["graph_break"])
+    with fresh_cache() if cold else contextlib.nullcontext():
+        start = time.perf_counter()
+        subject.compiled = torch.compile(subject.module)
+        output = subject.forward()
+        if differentiable:
+            subject.backward(output)
+        seconds = time.perf_counter() - start
+    subject.clear_gradients()
+    reasons = tuple(_in_short(reason) for reason, count in _counters()["graph_break"].items() if count > breaks.get(reason, 0))
+    if _graphs() == graphs:
+        why = f" ({'; '.join(reasons)})" if reasons else ""
+        raise CompiledNothing(f"torch.compile compiled nothing and fell back to eager{why}; a ratio would compare eager with eager")
+    return Compiled(seconds, _graphs() - graphs, reasons, 0)
+
+
+def over_sweep(layer: Layer, variant: str) -> SweepGraphs | None:
+    """Graphs that dynamo captures where one module meets every size of the sweep's first dimension, the others at their smallest.
+
+    Traced on tensors without data and compiled by nobody (backend "eager"), so it takes no time to speak of; what Inductor would add
+    to the guards is not seen.  None where the module's parameters depend on that dimension, or where tracing fails or captures nothing.
+    """
+    dimension, *others = layer.sweep
+    smallest = {name: min(layer.sweep[name]) for name in others}
+    sizes = [{dimension: value} | smallest for value in dict.fromkeys(layer.sweep[dimension])]
+    forget()
+    try:
+        with torch.device("meta"):
+            modules = [make.build(layer, layer.variants[variant], size) for size in sizes]
+        if len({tuple((name, tensor.shape) for name, tensor in module.state_dict().items()) for module in modules}) > 1:
+            return None
+        compiled = torch.compile(modules[0], backend="eager")
+        for size in sizes:
+            compiled(*make.draw(layer.inputs, size, torch.float32, "meta", 0))
+    except Exception:  # noqa: BLE001  what it raises here it raises again when it is compiled for the point, and there it is recorded
+        return None
+    graphs = _graphs()
+    forget()
+    return SweepGraphs(dimension, tuple(size[dimension] for size in sizes), graphs) if graphs else None
+
+
+def _loaded() -> bool:
+    """Nothing was compiled before dynamo was imported, which takes as long as torch itself: so we import it only to compile."""
+    return "torch._dynamo.utils" in sys.modules
+
+
+def _counters() -> Any:
+    """Dynamo's own: counter -> what was counted -> how often."""
+    from torch._dynamo.utils import counters
+
+    return counters
+
+
+def _graphs() -> int:
+    return int(_counters()["stats"]["unique_graphs"]) if _loaded() else 0
+
+
+def graphs_so_far() -> int:
+    """Graphs captured since `forget`; more of them after timing than before means that timing met a compilation."""
+    return _graphs()
+
+
+def _in_short(reason: str) -> str:
+    """Dynamo explains a break in many lines; what it is and why are the first and the one marked so."""
+    lines = [line.strip() for line in reason.splitlines() if line.strip()]
+    why = [line.removeprefix("Explanation: ") for line in lines if line.startswith("Explanation: ")]
+    return ": ".join([*lines[:1], *why[:1]])

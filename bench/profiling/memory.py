@@ -1,0 +1,79 @@
+"""The memory pass: tensor bytes of one forward and one backward.  On the CPU from the profiler's memory events, exact to the byte.
+
+Not timed, and never mixed with the timed pass.  Gradients are None before; the outputs are held until backward has ended.
+"""
+
+import torch
+from torch import Tensor
+from torch.profiler import record_function
+
+from ..data.record import Memory
+from ..subject.make import Subject, tensors
+from . import kineto
+
+
+def weigh(subject: Subject, device: str) -> Memory:
+    """Memory of a warmed-up subject.  Without any gradient to compute, backward's peak is what forward left behind."""
+    return _on_host(subject) if device == "cpu" else _on_accelerator(subject, device)
+
+
+def _on_host(subject: Subject) -> Memory:
+    subject.clear_gradients()
+    with kineto.session("cpu") as profiler:
+        output = subject.forward()
+        with record_function(kineto.BACKWARD):
+            if _differentiable(subject):
+                subject.backward(output)
+    events = kineto.read(profiler)
+    turn = kineto.ranges(events, kineto.BACKWARD)[0].start_ns
+    outputs = new_bytes(subject, output)
+    held = peak_forward = peak_backward = after_forward = 0
+    for allocation in events.allocations:
+        held += allocation.nbytes
+        if allocation.at_ns < turn:
+            after_forward = held
+            peak_forward = max(peak_forward, held)
+        peak_backward = max(peak_backward, held) if allocation.at_ns >= turn else peak_backward
+    peak_backward = max(peak_backward, after_forward)
+    del output
+    subject.clear_gradients()
+    return Memory(live_bytes(subject), max(0, after_forward - outputs), peak_forward, peak_backward)
+
+
+def _on_accelerator(subject: Subject, device: str) -> Memory:
+    subject.clear_gradients()
+    torch.accelerator.synchronize(device)
+    before = torch.accelerator.memory_allocated(device)
+    torch.accelerator.reset_peak_memory_stats(device)
+    output = subject.forward()
+    torch.accelerator.synchronize(device)
+    after_forward = torch.accelerator.memory_allocated(device) - before
+    peak_forward = torch.accelerator.max_memory_allocated(device) - before
+    torch.accelerator.reset_peak_memory_stats(device)
+    if _differentiable(subject):
+        subject.backward(output)
+    torch.accelerator.synchronize(device)
+    peak_backward = torch.accelerator.max_memory_allocated(device) - before
+    outputs = new_bytes(subject, output)
+    del output
+    subject.clear_gradients()
+    return Memory(live_bytes(subject), max(0, after_forward - outputs), peak_forward, peak_backward)
+
+
+def _differentiable(subject: Subject) -> bool:
+    return any(cotangent is not None for cotangent in subject.cotangents)
+
+
+def live_bytes(subject: Subject) -> int:
+    return sum(storages([*subject.inputs, *subject.module.parameters(), *subject.module.buffers()]).values())
+
+
+def new_bytes(subject: Subject, output: object) -> int:
+    """Bytes of the outputs' own storages: an output that is a view of an input costs nothing."""
+    known = storages([*subject.inputs, *subject.module.parameters(), *subject.module.buffers()])
+    made = storages(list(tensors(output).values()))
+    return sum(nbytes for pointer, nbytes in made.items() if pointer not in known)
+
+
+def storages(held: list[Tensor]) -> dict[int, int]:
+    return {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in held}

@@ -1,0 +1,99 @@
+"""What a layer may change for every other in its process: torch's global settings.  Read, compared and put back.
+
+Not the random generators' state: a layer may draw, and every call that is verified sets the seed first.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+import torch
+
+from ..declare.mistake import Finding
+
+WORDS = {
+    "dtype": "default dtype",
+    "device": "default device",
+    "threads": "number of threads",
+    "gradients": "gradient mode",
+    "deterministic": "use of deterministic algorithms",
+    "precision": "float32 matmul precision",
+    "folder": "working directory",
+}
+
+
+class Meddles(Finding):
+    """A variant changed a setting that the other variants are measured under.  Carries which, from what, to what."""
+
+
+@dataclass(frozen=True)
+class State:
+    """The settings of this process.  The names of the fields are those of WORDS."""
+
+    dtype: torch.dtype
+    device: torch.device
+    threads: int
+    gradients: bool
+    deterministic: bool
+    precision: str
+    folder: str
+
+
+def look() -> State:
+    return State(
+        torch.get_default_dtype(),
+        torch.get_default_device(),
+        torch.get_num_threads(),
+        torch.is_grad_enabled(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.get_float32_matmul_precision(),
+        _folder(),
+    )
+
+
+@contextlib.contextmanager
+def untouched() -> Iterator[None]:
+    """Whatever is done inside, the settings are the same afterwards.  Raises Meddles where it changed them."""
+    before = look()
+    try:
+        yield
+    except BaseException:
+        put_back(before)
+        raise
+    if changes := put_back(before):
+        raise Meddles(changes)
+
+
+def put_back(before: State) -> str:
+    """Undo what was changed since `before`.  Returns what that was, in words; "" where nothing was."""
+    after = look()
+    if after == before:
+        return ""
+    changes = [
+        f"changes the {WORDS[field.name]} from {_shown(getattr(before, field.name))} to {_shown(getattr(after, field.name))}"
+        for field in fields(State)
+        if getattr(before, field.name) != getattr(after, field.name)
+    ]
+    torch.set_default_dtype(before.dtype)
+    if after.device != before.device:
+        torch.set_default_device(before.device)
+    torch.set_num_threads(before.threads)
+    torch.set_grad_enabled(before.gradients)
+    torch.use_deterministic_algorithms(before.deterministic)
+    torch.set_float32_matmul_precision(before.precision)
+    if after.folder != before.folder:
+        with contextlib.suppress(OSError):  # it is gone: nothing can be put back
+            os.chdir(before.folder)
+    return "; ".join(changes)
+
+
+def _folder() -> str:
+    try:
+        return os.getcwd()  # noqa: PTH109  as a word, to compare
+    except OSError:  # somebody removed it
+        return "a folder that is gone"
+
+
+def _shown(value: object) -> str:
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value).removeprefix("torch.")

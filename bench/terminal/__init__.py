@@ -1,0 +1,1 @@
+"""Tables and progress of a run in a terminal.  Same words as the page."""

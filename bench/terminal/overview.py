@@ -1,0 +1,175 @@
+"""What a run looks like in a terminal: progress while it goes on, then the verdict sentence and the win matrix.  Same words as the page."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column, Table
+from rich.text import Text
+
+from ..analysis import summary, weak_checks, win_matrix
+from ..analysis.win_matrix import Cell, Row
+from ..data.record import Failed, LayerFacts, Record, Run, Skipped
+from ..declare.layer import NOISE_FLOOR
+from ..text import invocation
+from ..text.ratio import ratio
+from . import fitting
+
+ARROWS = {"faster": "▲", "slower": "▼", "mixed": "↕", "same": "=", "unclear": "?"}
+STYLES = {"faster": "bold cyan", "slower": "yellow", "same": "dim", "unclear": "dim", "failed": "bold red", "invalid": "bold red"}
+
+
+class Watch:
+    """Progress on a terminal; nothing at all elsewhere, so that logs stay readable."""
+
+    def __init__(self, progress: Progress | None, points: int) -> None:
+        self._progress = progress
+        self._task = progress.add_task("start", total=points) if progress else None
+        self._point = ""
+
+    def waiting(self, stage: str, variant: str) -> None:
+        """Called a few times a second with where the worker is."""
+        if self._progress and self._task is not None:
+            self._progress.update(self._task, description=escape(" ".join(part for part in (self._point, stage, variant) if part)))
+
+    def begin(self, point: str) -> None:
+        self._point = point
+
+    def done(self) -> None:
+        if self._progress and self._task is not None:
+            self._progress.advance(self._task)
+
+
+@contextmanager
+def watching(console: Console, points: int) -> Iterator[Watch]:
+    if not console.is_terminal:
+        yield Watch(None, points)
+        return
+    whole = Column(no_wrap=True)
+    columns = (
+        MofNCompleteColumn(table_column=whole),
+        BarColumn(20, table_column=whole),
+        TimeElapsedColumn(table_column=whole),
+        TextColumn("left", table_column=whole),
+        TimeRemainingColumn(table_column=whole),
+        TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),  # gets what the others leave
+    )
+    with Progress(*columns, console=console, transient=True, expand=True) as progress:
+        yield Watch(progress, points)
+
+
+@contextmanager
+def telling(console: Console) -> Iterator[Callable[[str], None]]:
+    """What is being done now, on one line of a terminal; nothing at all elsewhere."""
+    if not console.is_terminal:
+        yield lambda words: None
+        return
+    with console.status("") as status:
+        yield lambda words: status.update(escape(words))
+
+
+def print_run(console: Console, run: Run, table: pd.DataFrame) -> None:
+    """Verdict sentence, what failed, the win matrix, and how to read it."""
+    console.print(Text(summary.verdict(run, table), style="bold"))
+    for note in run.notes:
+        console.print(Text(f"note: {note}"))
+    for block in _matrix(console, run, table):
+        console.print(block)
+    mixed = win_matrix.mixed(run, table)
+    console.print(Text(_legend(table, bool(mixed)), style="dim"))
+    for line in [*mixed, *invalid(table), *reasons(run)]:
+        console.print(Text(line))
+    print_weak(console, run.records)
+
+
+def invalid(table: pd.DataFrame) -> list[str]:
+    """One line per variant whose time cannot be true, with the first of the reasons."""
+    rows = table[table.outcome == "invalid"]
+    return [
+        f"INVALID {layer} {variant}, {len(group)} point{'s' if len(group) > 1 else ''}: {group.iloc[0].reason} ({group.iloc[0].point})"
+        for (layer, variant), group in rows.groupby(["layer", "variant"], sort=False)
+    ]
+
+
+def reasons(run: Run) -> list[str]:
+    """One line per distinct reason why something has no number, failures first."""
+    grouped: dict[tuple[str, str, str, str], int] = {}
+    for record in run.records:
+        outcome = record.outcome
+        unasked = record.variant == NOISE_FLOOR and isinstance(outcome, Skipped)
+        if isinstance(outcome, Failed | Skipped) and not unasked:
+            word = "FAILED" if isinstance(outcome, Failed) else "skipped"
+            key = (word, f"{record.point.layer} {record.variant}", outcome.stage, outcome.reason)
+            grouped[key] = grouped.get(key, 0) + 1
+    lines = sorted(grouped.items(), key=lambda item: item[0][0] != "FAILED")
+    return [f"{word} {name}, {count} point{'s' if count > 1 else ''}, at {stage}: {why}" for (word, name, stage, why), count in lines]
+
+
+def print_weak(console: Console, records: Iterable[Record]) -> None:
+    """What ratios of these records do not rest on."""
+    for line in weak_checks.lines(records):
+        console.print(Text(line))
+
+
+def print_layers(console: Console, layers: Sequence[LayerFacts]) -> None:
+    """`layerbench list`."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("layer", "variants", "sweep", "file"):
+        table.add_column(name, overflow="fold")
+    for layer in layers:
+        sweep = " ".join(f"{dimension}={','.join(map(str, values))}" for dimension, values in layer.sweep.items())
+        names = [variant.name for variant in layer.variants]
+        marked = layer.name + " *" * layer.on_request
+        table.add_row(*map(Text, (marked, ", ".join(names), sweep, f"{layer.file}:{layer.line}")))
+    console.print(table)
+    if any(layer.on_request for layer in layers):
+        console.print(f"* on request: measured by  {invocation.command()} run --all,  or by -k with its name")
+
+
+def _matrix(console: Console, run: Run, table: pd.DataFrame) -> list[Table]:
+    """The win matrix, in as many tables as it takes so that no number is cut.  What is cut is the layer's name."""
+    rows, names = win_matrix.matrix(run, table), win_matrix.variants(run)
+    blocks: list[Table] = []
+    shortest = fitting.shortest([row.layer for row in rows])
+    while names:
+        count = next((n for n in range(len(names), 1, -1) if fitting.excess(console, _block(rows, names[:n], shortest)) <= 0), 1)
+        shown = [row for row in rows if not blocks or any(row.cells[name].state != "absent" for name in names[:count])]
+        longest = max(len(row.layer) for row in shown)
+        blocks.append(_block(shown, names[:count], longest - max(0, fitting.excess(console, _block(shown, names[:count])))))
+        names = names[count:]
+    return blocks
+
+
+def _block(rows: Sequence[Row], names: Sequence[str], longest: int = 1000) -> Table:
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("layer", "step", "device"):
+        shown.add_column(name, no_wrap=True)
+    for name in ("noise", *names):
+        shown.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        floor = "" if row.noise_floor is None else f"{row.noise_floor:.1%}"
+        ids = (fitting.shortened(row.layer, longest), row.step, row.device, floor)
+        shown.add_row(*map(Text, ids), *(_cell(row.cells[name]) for name in names))
+    return shown
+
+
+def _cell(cell: Cell) -> Text:
+    text = cell.state
+    if cell.speedup is not None:
+        middle, low, high = cell.speedup
+        span = f"{ratio(low)}-{ratio(high)}" if low > 0 and math.isfinite(high) else "unknown"  # one round gives none
+        text = f"{ratio(middle)}x ({span}) {ARROWS[cell.state]}"
+    return Text(text, style=STYLES.get(cell.state, ""))
+
+
+def _legend(table: pd.DataFrame, mixed: bool) -> str:
+    words = "Times faster than the reference, geometric mean over the sizes, 95 % interval: ▲ faster, ▼ slower, = same, ? unclear."
+    if mixed:
+        words += " ↕ mixed: faster at some sizes and slower at others, listed below."
+    if (table.outcome == "checked").any():
+        words += " checked: values proved without a GPU, so no time."
+    return words
