@@ -1,5 +1,6 @@
 """The regression check: did a change make a layer slower, larger or wrong?  Not the comparison of stored runs, which is compare's.
 
-The flow: `tree` and `closure` say what changed, `plan` pairs the benchmarks of both sides, `session` measures units in a worker
-process, `rounds` asks for them until `sequential` has decided each benchmark, `record` holds it all, and the rest prints it.
+The flow: `worktrees` and the suite's closures say what changed, `mounting` starts the workers, `pairing` pairs the benchmarks of both
+sides, `examining` says what is right, `rounds` asks `executors` for units until each benchmark is decided, `verdicts` makes the rows.
+`side/` is what runs in the workers, `show/` what is written and printed.
 """

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-OUT_OF_MEMORY = "out of memory"  # how the reason of every Failed begins that ran out of it: `failures` reads this
+OUT_OF_MEMORY = "out of memory"  # how the reason of every Failed begins that ran out of it: `known_failures` reads this
 SHARE = 0.8  # of the memory that is available when the worker starts
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
