@@ -12,10 +12,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .declare.mistake import Mistake
+from .declare.mistake import DeviceLost, Mistake
 from .machine import limits
 from .process.check_messages import DescribeSides
-from .process.protocol import Answer, Broken, Place, Refused, Request, receive_request, send
+from .process.protocol import Answer, Broken, Lost, Place, Refused, Request, receive_request, send
 
 if TYPE_CHECKING:
     from .cell.session import Session
@@ -37,6 +37,9 @@ def serve(connection: Connection, place: Place) -> None:
             answer: Answer = session.answer(request)
         except Mistake as mistake:
             answer = Refused(str(mistake))
+        except DeviceLost as lost:
+            where = place.read()
+            answer = Lost(where.stage, where.variant, str(lost))
         except Exception:  # noqa: BLE001  a fault of ours must reach the parent as words, not as a vanished process
             where = place.read()
             answer = Broken(where.stage, where.variant, traceback.format_exc())

@@ -5,10 +5,10 @@ import math
 import random
 from collections.abc import Iterator, Mapping
 
+from layerbench.bench.data.change import Change
 from layerbench.bench.data.record import (
     SCHEMA,
     Accuracy,
-    Change,
     Checked,
     Compiled,
     Device,

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "machine": "data declare",
     "suite": "data declare",
     "text": "data",
-    "timing": "data stats",
+    "timing": "data machine stats",
     "plan": "data declare text",
     "process": "data declare suite",
     "analysis": "data declare plan stats",

@@ -7,7 +7,8 @@ from fixture_run import environment
 from runs import CHECKED, FAILED, FOUR_ROUNDS, SKIPPED, at, layer, run, took
 
 from layerbench.bench.analysis.compare import compare, differences, failures
-from layerbench.bench.data.record import Change, Compiled, Memory, Outcome, Run
+from layerbench.bench.data.change import Change
+from layerbench.bench.data.record import Compiled, Memory, Outcome, Run
 
 STOCK = {"stock": took(2.0), "noise_floor": took(2.0)}
 MIRROR = {"slower": "faster", "faster": "slower", "larger": "smaller", "smaller": "larger", "same": "same", "unclear": "unclear"}

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from layerbench.bench.stats import estimates
-from layerbench.bench.timing.clock import Call, FakeClock, HostClock
-from layerbench.bench.timing.measure import BLOCK_SECONDS, Limit, measure, measure_in_turn
+from layerbench.bench.timing.clock import BLOCK_SECONDS, Call, FakeClock, HostClock
+from layerbench.bench.timing.measure import Limit, measure, measure_in_turn
 
 
 def calls(*names: str) -> dict[str, Call]:

@@ -85,7 +85,7 @@ def measured(seconds: float, work: Work | None = None, calls: int = 10, clock: s
     [
         (measured(1e-3), ""),
         (measured(9e-9), "a block of 90 ns is shorter than 100 ticks of the host clock"),
-        (measured(4e-6, clock="device"), "a block of 4e+04 ns is shorter than 100 ticks of the device clock"),
+        (measured(0.2e-6, clock="device"), ""),  # every call is timed by itself there: see the floor
         (measured(2e-7), "200 ns per call: calling a module that does nothing takes 1e+03 ns here"),
         (measured(3e-7), ""),
         (measured(1e-3, Work(399_000_000, 0, 0)), ""),
@@ -123,3 +123,10 @@ def test_without_a_roof_only_the_clock_is_judged() -> None:
 def test_other_work_that_wanted_the_same_cores(others: float | None, threads: int, clock: str, told: str) -> None:
     timing = Timing((1e-3,) * 4, 10, (0, 1, 2, 3), "precision", clock, others)
     assert sanity.contended(msgspec.structs.replace(took(1.0), timing=timing), environment(threads=threads)) == told
+
+
+@pytest.mark.parametrize(("seconds", "clock", "said"), [(3.8e-6, "device", True), (4.0e-6, "device", False), (3.8e-6, "host", False)])
+def test_a_device_time_under_three_floors_of_its_clock_says_nothing(seconds: float, clock: str, said: bool) -> None:
+    roof = Roof("cuda", "float32", 1e15, 1e13, 1e13, 1.3e-6)
+    words = sanity.below_floor(measured(seconds, clock=clock), roof)
+    assert words == ("3.8 us on the device: its clock reads 1.3 us of a call that does nothing" if said else "")

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from ..data.record import Change, Record, Run
+from ..data.change import Change
+from ..data.record import Record, Run
 from ..declare.layer import NOISE_FLOOR
 from ..stats.estimates import Interval
 from . import exact

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
+from msgspec import structs
 
-from ..data.record import Checked, Environment, Measured, Record, Run
+from ..data.record import Checked, Environment, Measured, Record, Roof, Run
 from ..declare.layer import NOISE_FLOOR
 from ..stats import estimates
 from . import sanity
@@ -20,7 +21,9 @@ def tidy(run: Run) -> pd.DataFrame:
     cannot be true), stage, reason;
     seconds: median time per call; speedup, speedup_low, speedup_high: times faster than the reference, same round against
     same round; noise_floor: relative, of the point; verdict: faster | slower | same | unclear; contention: why it is unclear
-    whatever the ratio, since other work wanted the same cores; live_bytes, saved_bytes, peak_forward_bytes,
+    whatever the ratio, since other work wanted the same cores; unresolved: the same, since the device's clock cannot resolve
+    the time; issuing, called: seconds per call that the host needs to issue a step on an accelerator, and that a caller sees;
+    called_speedup, called_low, called_high: the same ratio of what a caller sees; live_bytes, saved_bytes, peak_forward_bytes,
     peak_backward_bytes; slack: error as a share of what is allowed; cold_seconds, graphs, breaks, recompiles of
     torch.compile; sweep_graphs: graphs where one module meets every size of the sweep's first dimension.
     What was not measured is missing (NaN or None), never 0.
@@ -36,13 +39,13 @@ def tidy(run: Run) -> pd.DataFrame:
         stock = measured.get(reference[point.layer])
         again = measured.get(NOISE_FLOOR)
         speedup = _paired if run.interleaved else _unpaired
-        floor = estimates.noise_floor(speedup(stock, again)) if stock and again else math.nan
+        floor = estimates.noise_floor(speedup(stock, again), estimates.smallest_floor(point.device)) if stock and again else math.nan
         for record in records:
             doubt = doubts.get(record.variant)
             outcome = (
                 {"outcome": "invalid", "stage": "time", "reason": doubt}
                 if doubt
-                else _outcome(record, stock, floor, speedup, run.environment)
+                else _outcome(record, stock, floor, speedup, run.environment, roofs.get((point.device, point.dtype)))
             )
             rows.append(_identity(record) | outcome)
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
@@ -70,11 +73,13 @@ _TEXT = (
     "reason",
     "verdict",
     "contention",
+    "unresolved",
     "stopped",
 )
 _NUMBERS = (
     *("seconds", "samples", "speedup", "speedup_low", "speedup_high", "noise_floor", "slack"),
     *("live_bytes", "saved_bytes", "peak_forward_bytes", "peak_backward_bytes"),
+    *("issuing", "called", "called_speedup", "called_low", "called_high"),
     *("cold_seconds", "graphs", "breaks", "recompiles", "sweep_graphs"),
 )
 COLUMNS: dict[str, Any] = dict.fromkeys(_TEXT, object) | dict.fromkeys(_NUMBERS, float)
@@ -97,7 +102,9 @@ def _identity(record: Record) -> dict[str, object]:
     }
 
 
-def _outcome(record: Record, stock: Measured | None, floor: float, speedup: Speedup, machine: Environment) -> dict[str, object]:
+def _outcome(
+    record: Record, stock: Measured | None, floor: float, speedup: Speedup, machine: Environment, roof: Roof | None
+) -> dict[str, object]:
     outcome = record.outcome
     row: dict[str, object]
     if not isinstance(outcome, Measured):
@@ -115,9 +122,14 @@ def _outcome(record: Record, stock: Measured | None, floor: float, speedup: Spee
         "peak_forward_bytes": outcome.memory.peak_forward_bytes,
         "peak_backward_bytes": outcome.memory.peak_backward_bytes,
     }
+    if outcome.timing.device:
+        row |= {
+            "issuing": statistics.median(outcome.timing.device.issuing),
+            "called": statistics.median(outcome.timing.device.called),
+        }
     if outcome.compiled:
         row |= {
-            "cold_seconds": outcome.compiled.cold_seconds,
+            "cold_seconds": outcome.compiled.cold_seconds if outcome.compiled.cold else math.nan,
             "graphs": outcome.compiled.graphs,
             "breaks": len(outcome.compiled.breaks),
             "recompiles": outcome.compiled.recompiles,
@@ -126,15 +138,41 @@ def _outcome(record: Record, stock: Measured | None, floor: float, speedup: Spee
     if stock and outcome is not stock:
         interval = speedup(stock, outcome)
         contention = sanity.contended(outcome, machine)
+        unresolved = sanity.below_floor(outcome, roof) or sanity.below_floor(stock, roof)
         row |= {
             "speedup": interval.ratio,
             "speedup_low": interval.low,
             "speedup_high": interval.high,
             "noise_floor": floor,
-            "verdict": "unclear" if contention else estimates.verdict(interval, floor),
+            "unresolved": unresolved or None,
+            "verdict": "unclear" if contention or unresolved else estimates.verdict(interval, floor),
             "contention": contention or None,
         }
+        if outcome.timing.device and stock.timing.device:
+            called = speedup(_as_called(stock), _as_called(outcome))
+            row |= {"called_speedup": called.ratio, "called_low": called.low, "called_high": called.high}
     return row
+
+
+def _as_called(measured: Measured) -> Measured:
+    """With the seconds that a caller sees in place of the device's own."""
+    assert measured.timing.device
+    return structs.replace(measured, timing=structs.replace(measured.timing, seconds=measured.timing.device.called))
+
+
+def by_clock(run: Run, clock: str) -> Run:
+    """The run as seen by a clock: device, as it was measured; called, with the seconds that a caller sees, where there are any."""
+    if clock == "device":
+        return run
+    records = []
+    for record in run.records:
+        if isinstance(record.outcome, Measured) and record.outcome.timing.device:
+            seen = _as_called(record.outcome)
+            record = structs.replace(
+                record, outcome=structs.replace(seen, timing=structs.replace(seen.timing, clock="called", device=None))
+            )
+        records.append(record)
+    return structs.replace(run, records=tuple(records))
 
 
 def _paired(stock: Measured, variant: Measured) -> estimates.Interval:

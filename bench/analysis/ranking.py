@@ -33,7 +33,7 @@ def _state(group: pd.DataFrame) -> str:
     failed = group.outcome.isin(("failed", "invalid")).any()
     if group.verdict.isna().all():
         return "failed" if failed else ""
-    if group.contention.notna().any():
+    if group.contention.notna().any() or (group.unresolved.notna() | (group.verdict.isna())).all():
         return "undecided"
     if (group.verdict == "faster").any():
         return "faster"

@@ -12,7 +12,8 @@ MARGIN = 4.0  # a roof measured while other work ran is too low (on one machine 
 # a variant may need fewer operations than the reference, as Winograd's convolution does
 CROWDED = 0.25  # cores that are wanted and not there, from which on a ratio says nothing
 TICKS = 100  # a block shorter than so many ticks of its clock has no second digit
-TICK_SECONDS = {"host": 1e-9, "device": 0.5e-6}  # time.perf_counter on Linux; CUDA gives its events half a microsecond
+TICK_SECONDS = {"host": 1e-9}  # time.perf_counter on Linux.  A device's clock times every call by itself: see below_floor
+FLOORS = 3.0  # times what the device's clock reads of nothing: below it is mostly the clock that is read
 
 
 def impossible(measured: Measured, roof: Roof | None) -> str:
@@ -23,7 +24,7 @@ def impossible(measured: Measured, roof: Roof | None) -> str:
         return f"a block of {block * 1e9:.3g} ns is shorter than {TICKS} ticks of the {measured.timing.clock} clock"
     if roof is None:
         return ""
-    if seconds < roof.call_seconds / MARGIN:
+    if measured.timing.clock == "host" and seconds < roof.call_seconds / MARGIN:
         return f"{seconds * 1e9:.3g} ns per call: calling a module that does nothing takes {roof.call_seconds * 1e9:.3g} ns here"
     work = measured.work
     if work and work.flops / seconds > MARGIN * roof.flops_per_second:
@@ -42,6 +43,14 @@ def contended(measured: Measured, machine: Environment) -> str:
         return ""
     threads = "1 thread was" if machine.threads == 1 else f"{machine.threads} threads were"
     return f"other work kept {timing.others:.1f} of {machine.cores} cores busy meanwhile, and {threads} timed"
+
+
+def below_floor(measured: Measured, roof: Roof | None) -> str:
+    """Why ratios of a device's times say nothing, since the clock reads almost as much of nothing; "" where it does not."""
+    seconds = statistics.median(measured.timing.seconds)
+    if measured.timing.clock != "device" or roof is None or seconds >= FLOORS * roof.call_seconds:
+        return ""
+    return f"{seconds * 1e6:.1f} us on the device: its clock reads {roof.call_seconds * 1e6:.1f} us of a call that does nothing"
 
 
 _WHY = "the clock missed some of the work, or the work was not done"

@@ -43,6 +43,9 @@ def _noise_sentences(table: pd.DataFrame) -> list[str]:
     sentences = []
     if crowded:
         sentences.append(f"Other work wanted the same cores on {len(crowded)} of {counted_points(points)}: there nothing is ranked.")
+    if short := table[table.unresolved.notna()].point.nunique():
+        where = f"on {short} of {counted_points(points)}"
+        sentences.append(f"The device's clock cannot resolve the times {where}: larger sizes, or  --clock called,  tell more.")
     if noisy:
         where = f"above {100 * estimates.MAXIMUM_SAME:.0f} % on {len(noisy)} of {counted_points(points)}"
         sentences.append(f"The noise floor is {where}: the command `again` measures these points again, on a quieter machine.")
@@ -72,7 +75,8 @@ def _mean_sentences(table: pd.DataFrame, known: pd.DataFrame, device: str, refer
     wins = known.winner[known.state == "faster"].value_counts()
     if not len(wins):
         return []
-    mine = table[table.point.isin(known.point) & (table.variant == wins.index[0]) & table.verdict.notna() & table.contention.isna()]
+    mine = table[table.point.isin(known.point) & (table.variant == wins.index[0]) & table.verdict.notna()]
+    mine = mine[mine.contention.isna() & mine.unresolved.isna()]
     mean = geometric_mean(intervals(mine))
     return [
         f"{wins.index[0]} is {mean.ratio:.2f}x as fast as {reference} on {device} "

@@ -64,6 +64,9 @@ def matrix(run: Run, table: pd.DataFrame) -> list[Row]:
     return rows
 
 
+UNTOLD = {"contention": "other work wanted the same cores", "unresolved": "the device's clock cannot resolve times so short"}
+
+
 def mixed(run: Run, table: pd.DataFrame) -> list[str]:
     """A line per cell of the matrix whose mean hides that the variant wins at some points and loses at others."""
     return [
@@ -78,7 +81,8 @@ def mixed(run: Run, table: pd.DataFrame) -> list[str]:
 def _floor(group: pd.DataFrame) -> float:
     """What noise alone does to the mean of these points: the second copy of the reference, averaged as every other variant is."""
     again = _calm(group[(group.variant == NOISE_FLOOR) & group.speedup.notna()])
-    return estimates.noise_floor(geometric_mean(intervals(again))) if len(again) else math.nan
+    least = estimates.smallest_floor(str(group.device.iloc[0]))
+    return estimates.noise_floor(geometric_mean(intervals(again)), least) if len(again) else math.nan
 
 
 def _cell(records: pd.DataFrame, floor: float) -> Cell:
@@ -86,10 +90,11 @@ def _cell(records: pd.DataFrame, floor: float) -> Cell:
     measured = _calm(known)
     others = records[records.outcome != "measured"]
     reasons = [f"{row.outcome} at {row.stage}: {row.reason}" for row in others.itertuples()]
-    crowded = int(known.contention.notna().sum())
-    if crowded:
-        which = f"{crowded} of {counted_points(len(known))} left out" if crowded < len(known) else "no verdict is possible"
-        reasons.append(f"{which}: other work wanted the same cores")
+    untold = known.contention.notna() | known.unresolved.notna()
+    for column, why in UNTOLD.items():
+        if count := int(known[column].notna().sum()):
+            which = f"{count} of {counted_points(len(known))} left out" if count < len(known) else "no verdict is possible"
+            reasons.append(f"{which}: {why}")
     reason = "; ".join(dict.fromkeys(reasons))
     failed = others[others.outcome == "failed"]
     if len(failed):
@@ -98,7 +103,7 @@ def _cell(records: pd.DataFrame, floor: float) -> Cell:
         states = list(others.outcome) or ["skipped"]
         return Cell(states[0], None, 0, 0, 0, reason or "the reference was not measured, so there is no ratio")
     mean = geometric_mean(intervals(measured))
-    state = "unclear" if crowded == len(known) else estimates.verdict(mean, floor)
+    state = "unclear" if untold.all() else estimates.verdict(mean, floor)
     faster, slower = (int((measured.verdict == word).sum()) for word in ("faster", "slower"))
     if ranking.mixed(state, faster, slower):
         return Cell("mixed", mean, len(measured), faster, slower, reason, ranking.where(measured))
@@ -106,8 +111,8 @@ def _cell(records: pd.DataFrame, floor: float) -> Cell:
 
 
 def _calm(rows: pd.DataFrame) -> pd.DataFrame:
-    """Those that other work did not disturb; all, where it disturbed all."""
-    calm = rows[rows.contention.isna()]
+    """Those at which something can be told; all, where nothing can at any."""
+    calm = rows[rows.contention.isna() & rows.unresolved.isna()]
     return calm if len(calm) else rows
 
 

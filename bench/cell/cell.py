@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
+import torch
+
 from ..data.check_record import Facts
 from ..data.record import Accuracy, Compiled, Failed, Measured, Memory, Outcome, Point, Skipped, SweepGraphs, TensorError, Work
 from ..declare.layer import NOISE_FLOOR, Layer
@@ -112,6 +114,8 @@ class Cell:
         try:
             with torch_settings.untouched():
                 yield
+                if self.point.device != "cpu":  # what it still has to compute may fail, too
+                    torch.accelerator.synchronize(self.point.device)
         except Exception as error:  # noqa: BLE001  the code is the user's: any exception is a result
             self.drop(variant, Failed("declare" if isinstance(error, Mistake) else stage, in_words(error)))
 

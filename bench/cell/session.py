@@ -11,9 +11,11 @@ from ..machine import environment
 from ..process.protocol import Answer, Describe, Described, FindRoof, Finished, FoundRoof, Measure, Prove, Request
 from ..process.stages import Stages
 from ..profiling import compiling
+from ..subject import torch_settings
 from ..suite import identity, mount
 from ..timing import roofs
-from ..timing.clock import Clock, clock_for
+from ..timing.choice import clock_for
+from ..timing.clock import Clock
 from ..timing.measure import Limit
 from .cell import Cell
 from .once import Once
@@ -31,7 +33,8 @@ class Session:
         self._layers: dict[str, Layer] = {}
         self._once = Once(self._enter)
         self._cell: tuple[str, tuple[str, ...], Cell] | None = None
-        self._compiler_is_warm = False
+        self._started: set[str] = set()  # devices that the compiler was started for
+        self._cold_once: set[tuple[str, str, str]] = set()  # layer, dtype, device
         self._compiled: tempfile.TemporaryDirectory[str] | None = None  # where this process compiles; gone with it
 
     def close(self) -> None:
@@ -56,6 +59,7 @@ class Session:
     def _describe(self, request: Describe) -> Described:
         self._enter("import", "")
         environment.set_threads(request.threads)
+        torch_settings.use_tf32(request.tf32)
         declared = mount.mount(request.suite)
         self._layers = {each.layer.name: each.layer for each in declared}
         seen = environment.look(mount.locate(request.suite).parent)
@@ -72,6 +76,16 @@ class Session:
     def _finished(self, point: Point, outcomes: Mapping[str, Outcome]) -> Finished:
         return Finished(tuple(Record(point, variant, outcome) for variant, outcome in outcomes.items()), self._enter.take())
 
+    def _cold(self, point: Point) -> bool:
+        """Whether compiling begins with empty caches: at every cell on the CPU, on an accelerator at the first of a layer and dtype.
+
+        There it takes ten seconds and more.
+        """
+        known = (point.layer, point.dtype, point.device)
+        cold = point.device == "cpu" or known not in self._cold_once
+        self._cold_once.add(known)
+        return cold
+
     def _cell_of(self, request: Measure) -> Cell:
         """The cell of the point: made anew unless the last point had the same but for its step."""
         point = request.point
@@ -79,14 +93,14 @@ class Session:
             return self._cell[2]
         self._cell = None  # its memory goes before the next one's comes
         layer = self._layers[point.layer]
-        if any(layer.variants[name].compile for name in request.variants) and not self._compiler_is_warm:
+        if any(layer.variants[name].compile for name in request.variants) and point.device not in self._started:
             self._enter("start the compiler", "")
-            if not compiling.missing_compiler():
-                self._compiled = tempfile.TemporaryDirectory(prefix="layerbench-")
-                compiling.start_compiler(self._compiled.name)
-            self._compiler_is_warm = True
+            if not compiling.missing_compiler(point.device):
+                self._compiled = self._compiled or tempfile.TemporaryDirectory(prefix="layerbench-")
+                compiling.start_compiler(self._compiled.name, point.device)
+            self._started.add(point.device)
         sweeps = self._once.sweeps(layer, request.variants)
         proofs = self._once.proofs(layer, request.variants, point)
-        cell = Cell(layer, point, request.variants, proofs, self._enter, sweeps)
+        cell = Cell(layer, point, request.variants, proofs, self._enter, sweeps, self._cold(point))
         self._cell = (point.cell, request.variants, cell)
         return cell

@@ -55,6 +55,16 @@ class LayerFacts(Struct, frozen=True):
         return self.variants[0].name
 
 
+class OnDevice(Struct, frozen=True):
+    """What the clock of an accelerator tells beside the device's seconds, per sample as those are."""
+
+    issuing: tuple[float, ...]  # seconds per call that the host needs to issue the step, waiting for nothing
+    called: tuple[float, ...]  # seconds per call of a loop that never waits: what a caller sees
+    exposed: str = ""  # why launches could not be hidden, so that the device's seconds hold some of the host's; "": they were
+    discarded: dict[str, int] = {}  # why -> samples that were taken again
+    mhz: tuple[int, ...] = ()  # clock of the device after each sample; 0: not known
+
+
 class Timing(Struct, frozen=True):
     """Raw samples.  seconds[i] is the time per call of the i-th sample, a block of `calls_per_sample` calls.
 
@@ -67,6 +77,7 @@ class Timing(Struct, frozen=True):
     stopped: str  # why sampling ended: precision | budget
     clock: str  # host: wall time on the host; device: accelerator events
     others: float | None = None  # cores that other work kept busy meanwhile; None: not known
+    device: OnDevice | None = None  # None: the clock is the host's
 
 
 class Memory(Struct, frozen=True):
@@ -97,13 +108,14 @@ class Accuracy(Struct, frozen=True):
 
 
 class Compiled(Struct, frozen=True):
-    """What torch.compile did.  cold_seconds: the first forward and backward with empty caches."""
+    """What torch.compile did.  cold_seconds: the first forward and backward, with empty caches where it is `cold`."""
 
     cold_seconds: float
     graphs: int
     breaks: tuple[str, ...]
     recompiles: int  # while this point was timed
     sweep: "SweepGraphs | None" = None  # None: not counted
+    cold: bool = True
 
 
 class SweepGraphs(Struct, frozen=True):
@@ -232,17 +244,3 @@ class Run(Struct, frozen=True):
     notes: tuple[str, ...] = field(default=())  # what the run itself has to say: interrupted, another run was going on, ...
     roofs: tuple[Roof, ...] = ()
     stages: dict[str, float] = {}  # seconds that points took, by stage; what of `seconds` is left is starting up, roofs and storing
-
-
-class Change(Struct, frozen=True):
-    """One metric of one variant at one point, new against old.  ratio > 1: the new run is slower or larger."""
-
-    point: Point
-    variant: str
-    metric: str  # seconds | ratio | peak_bytes | saved_bytes | graphs | outcome
-    old: float
-    new: float
-    ratio: float
-    low: float
-    high: float
-    verdict: str  # slower | faster | larger | smaller | same | unclear | missing | failed | new

@@ -15,7 +15,7 @@ from socket import socketpair
 from ..data.record import LayerFacts
 from ..declare.mistake import Mistake
 from ..suite import identity
-from .protocol import Answer, Broken, Describe, Described, First, Measure, Place, Prove, Refused, Request, receive_answer, send
+from .protocol import Answer, Broken, Describe, Described, First, Lost, Measure, Place, Prove, Refused, Request, receive_answer, send
 
 INTERPRETER = {"TRITON_INTERPRET": "1"}  # must be set before triton is imported, hence a process of its own
 HANG_SECONDS = 300.0  # a stage of a variant that does not move for so long is taken to hang, unless --hang-limit says otherwise
@@ -157,6 +157,9 @@ class Worker:
             self._end("")
         if isinstance(answer, Refused):
             raise Mistake(answer.sentence)
+        if isinstance(answer, Lost):
+            self.close()
+            raise WorkerDied(answer.stage, answer.variant, f"{DIED}: {answer.reason}")
         if isinstance(answer, Broken):
             self.close()
             print(answer.traceback, file=sys.stderr)

@@ -18,8 +18,11 @@ from . import check_messages as check
 
 
 class Describe(Struct, frozen=True, tag=True):
+    """tf32: whether float32 may be computed in it on a GPU, by all variants and the reference."""
+
     suite: str
     threads: int
+    tf32: bool = False
 
 
 class Measure(Struct, frozen=True, tag=True):
@@ -72,6 +75,14 @@ class Refused(Struct, frozen=True, tag=True):
     sentence: str
 
 
+class Lost(Struct, frozen=True, tag=True):
+    """The device answers no more in this process: where the worker was, and the error's first line.  A new process has to go on."""
+
+    stage: str
+    variant: str
+    reason: str
+
+
 class Broken(Struct, frozen=True, tag=True):
     """A fault of layerbench itself: where the worker was, and the traceback."""
 
@@ -82,7 +93,7 @@ class Broken(Struct, frozen=True, tag=True):
 
 First = Describe | check.DescribeSides  # what a worker is told before all else
 Request = Describe | FindRoof | Measure | Prove | check.Request
-Answer = Described | FoundRoof | Finished | Refused | Broken | check.Answer
+Answer = Described | FoundRoof | Finished | Refused | Lost | Broken | check.Answer
 
 
 def send(connection: Connection, message: Request | Answer) -> None:

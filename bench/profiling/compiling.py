@@ -23,8 +23,10 @@ class CompiledNothing(Finding):
     """torch.compile captured no graph: the variant would be the eager module under another name."""
 
 
-def missing_compiler() -> str:
-    """Why torch.compile cannot work on the CPU of this machine; "" where it can."""
+def missing_compiler(device: str = "cpu") -> str:
+    """Why torch.compile cannot work on a device of this machine; "" where it can, as far as is known beforehand."""
+    if device != "cpu":  # Triton brings its own, and asks for a C compiler in words of its own
+        return ""
     wanted = os.environ.get("CXX", "")
     if not any(shutil.which(compiler) for compiler in (wanted, "g++", "clang++") if compiler):
         return "torch.compile needs a C++ compiler and none is on PATH; install g++ (as: apt-get install g++)"
@@ -40,7 +42,7 @@ def forget() -> None:
         _counters().clear()
 
 
-def start_compiler(folder: str) -> None:
+def start_compiler(folder: str, device: str = "cpu") -> None:
     """Compile something once: the first compilation of a process starts the compiler, and no variant's cold figure should carry that.
 
     It uses the user's cache, where most of it may lie ready; from then on this process compiles into `folder`.  A process that is killed
@@ -48,18 +50,18 @@ def start_compiler(folder: str) -> None:
     kept safe from us, and if it is torn already, we go without it.
     """
     try:
-        _compile_something()
+        _compile_something(device)
     except Exception:  # noqa: BLE001  a torn cache may raise anything
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
         forget()
         with contextlib.suppress(Exception):  # it is not the cache: the compiled variants will fail, each with its reason
-            _compile_something()
+            _compile_something(device)
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
 
 
-def _compile_something() -> None:
-    module = nn.Linear(2, 2)
-    torch.compile(module)(torch.ones(2, 2)).sum().backward()
+def _compile_something(device: str) -> None:
+    module = nn.Linear(2, 2, device=device)
+    torch.compile(module)(torch.ones(2, 2, device=device)).sum().backward()
 
 
 def compile_cold(subject: Subject, differentiable: bool, cold: bool = True) -> Compiled:
@@ -84,13 +86,15 @@ def _compile_cold(subject: Subject, differentiable: bool, cold: bool) -> Compile
         output = subject.forward()
         if differentiable:
             subject.backward(output)
+        if subject.inputs and (device := subject.inputs[0].device.type) != "cpu":
+            torch.accelerator.synchronize(device)
         seconds = time.perf_counter() - start
     subject.clear_gradients()
     reasons = tuple(_in_short(reason) for reason, count in _counters()["graph_break"].items() if count > breaks.get(reason, 0))
     if _graphs() == graphs:
         why = f" ({'; '.join(reasons)})" if reasons else ""
         raise CompiledNothing(f"torch.compile compiled nothing and fell back to eager{why}; a ratio would compare eager with eager")
-    return Compiled(seconds, _graphs() - graphs, reasons, 0)
+    return Compiled(seconds, _graphs() - graphs, reasons, 0, cold=cold)
 
 
 def over_sweep(layer: Layer, variant: str) -> SweepGraphs | None:

@@ -11,7 +11,8 @@ import msgspec
 import pandas as pd
 
 from ..analysis import frame, sanity, summary, win_matrix
-from ..data.record import Change, Run
+from ..data.change import Change
+from ..data.record import Run
 from ..stats import estimates
 from ..storage import output
 from . import changes as changed

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..data.record import Change
+from ..data.change import Change
 from . import words
 
 QUIET = frozenset({"same", "unclear"})

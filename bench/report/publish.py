@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from ..data.record import Change, Run
+from ..data.change import Change
+from ..data.record import Run
 from ..storage import output
 
 

@@ -170,7 +170,9 @@ def _line(panel: Panel, row: Any, numbers: dict[tuple[str, str, str, str], int],
         words.percent(row.slack),
     )
     few = f", {words.plural(int(row.samples), 'sample')} only" if row.samples < summary.FEW else ""
-    told = f"{words.ARROWS.get(word, '')} {word}{', other work' if row.contention else ''}{few}".strip()
+    told = (
+        f"{words.ARROWS.get(word, '')} {word}{', other work' if row.contention else ', too short' if row.unresolved else ''}{few}".strip()
+    )
     return Line(place, row.step, tick, row.variant, row.verdict or "reference", 0, told, shown)
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ..analysis import summary
-from ..data.record import Change, Run
+from ..data.change import Change
+from ..data.record import Run
 from . import changes, words
 
 WIDE_FLOOR = 0.05  # above this a noise floor hides differences that people care about

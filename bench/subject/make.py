@@ -214,9 +214,9 @@ def call(subject: Subject, step: str) -> Call:
     if step == "forward":
         return Call(subject.variant, None, forward)
     if step == "backward":
-        return Call(subject.variant, fresh_graph, subject.backward)
+        return Call(subject.variant, fresh_graph, subject.backward, subject.clear_gradients)
     if step == "training":
-        return Call(subject.variant, subject.clear_gradients, train)
+        return Call(subject.variant, subject.clear_gradients, train, subject.clear_gradients)
     optimizer = optimizers.of(steps.optimizer(step), subject.module)
 
     def update(_: object) -> object:
@@ -224,4 +224,4 @@ def call(subject: Subject, step: str) -> Call:
         optimizer.step()
         return output
 
-    return Call(subject.variant, subject.clear_gradients, update)
+    return Call(subject.variant, subject.clear_gradients, update, subject.clear_gradients)

@@ -19,6 +19,7 @@ WORDS = {
     "gradients": "gradient mode",
     "deterministic": "use of deterministic algorithms",
     "precision": "float32 matmul precision",
+    "tf32": "use of TF32 by cuDNN",
     "folder": "working directory",
 }
 
@@ -37,6 +38,7 @@ class State:
     gradients: bool
     deterministic: bool
     precision: str
+    tf32: bool  # in cuDNN's convolutions of float32; in products the precision says it
     folder: str
 
 
@@ -48,8 +50,15 @@ def look() -> State:
         torch.is_grad_enabled(),
         torch.are_deterministic_algorithms_enabled(),
         torch.get_float32_matmul_precision(),
+        torch.backends.cudnn.allow_tf32,
         _folder(),
     )
+
+
+def use_tf32(allowed: bool) -> None:
+    """For float32 on a GPU, everywhere or nowhere.  torch by itself uses it in convolutions alone, so that two variants would differ."""
+    torch.set_float32_matmul_precision("high" if allowed else "highest")
+    torch.backends.cudnn.allow_tf32 = allowed
 
 
 @contextlib.contextmanager
@@ -82,6 +91,7 @@ def put_back(before: State) -> str:
     torch.set_grad_enabled(before.gradients)
     torch.use_deterministic_algorithms(before.deterministic)
     torch.set_float32_matmul_precision(before.precision)
+    torch.backends.cudnn.allow_tf32 = before.tf32
     if after.folder != before.folder:
         with contextlib.suppress(OSError):  # it is gone: nothing can be put back
             os.chdir(before.folder)

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from ..analysis import explain
 from ..analysis.explain import Explanation, Row
-from ..data.record import Change
+from ..data.change import Change
 from . import fitting
 
 LONGEST, SHORTEST = 60, 20  # characters of an operator's name

@@ -1,11 +1,15 @@
-"""Clocks: how long a number of calls takes, on the host, on an accelerator, or as a test says.  They time and decide nothing."""
+"""Clocks: how long a number of calls takes, on the host, on an accelerator, or as a test says.  They time and decide nothing.
 
+HostClock is here, for devices that compute where they are called.  DeviceClock, for accelerators, is in device_clock.
+"""
+
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
+BLOCK_SECONDS = 0.002  # host noise moves more slowly than this, so blocks of one round see the same machine
 
 
 @dataclass(frozen=True)
@@ -14,15 +18,37 @@ class Call:
 
     setup  what must happen before every step, outside the clock; its result is handed to step.  None: nothing to do.
     step   what is timed.
+    clear  the part of setup that must happen right before a step even where setups were made ahead, on the host alone.
     """
 
     variant: str
     setup: Callable[[], object] | None
     step: Callable[[object], object]
+    clear: Callable[[], object] | None = None
 
     def once(self) -> object:
         """Untimed."""
         return self.step(self.setup() if self.setup else None)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One block of calls.  Seconds per call, set-up not counted; what a clock does not tell is NaN.
+
+    seconds   by the clock's own measure, which is what its name says.
+    issuing   that the host needs to issue a step, where a device computes it.
+    called    of a loop that never waits: what a caller sees.
+    discarded  why blocks were taken again before this one, a word each.
+    exposed   why the launches could not be hidden, so that seconds hold the host's time too; "" where they were.
+    mhz       clock of the device after the block; 0: not known.
+    """
+
+    seconds: float
+    issuing: float = math.nan
+    called: float = math.nan
+    discarded: tuple[str, ...] = ()
+    exposed: str = ""
+    mhz: int = 0
 
 
 class Clock(Protocol):
@@ -36,8 +62,20 @@ class Clock(Protocol):
         """Seconds for which this process has held the host's cores; over a stretch of work less than `now` where others had them."""
         ...
 
+    def warm(self, calls: Iterable[Call]) -> None:
+        """Bring the device to the state in which it is timed."""
+        ...
+
+    def block(self, call: Call) -> int:
+        """Calls of a block that is short beside the noise, and long beside the clock's ticks."""
+        ...
+
     def time(self, call: Call, calls: int) -> float:
         """Seconds that `calls` steps take together, set-up not counted."""
+        ...
+
+    def sample(self, call: Call, calls: int) -> Sample:
+        """All that the clock can tell of a block of `calls` steps."""
         ...
 
 
@@ -51,6 +89,15 @@ class HostClock:
 
     def held(self) -> float:
         return time.process_time()
+
+    def warm(self, calls: Iterable[Call]) -> None:
+        """The calls before every block are enough."""
+
+    def block(self, call: Call) -> int:
+        return doubled(self, call)
+
+    def sample(self, call: Call, calls: int) -> Sample:
+        return Sample(self.time(call, calls) / calls)
 
     def time(self, call: Call, calls: int) -> float:
         held = None  # one output alive at a time, for every variant alike
@@ -68,40 +115,6 @@ class HostClock:
             held = call.step(held)
             total += time.perf_counter() - start
         return total
-
-
-class AcceleratorClock:
-    """Time between two events on the current stream.  The cache is overwritten before every call, and nothing waits between.
-
-    Written against torch.accelerator and torch.Event; not yet run on a GPU (see docs/gpu.md).
-    """
-
-    name = "device"
-
-    def __init__(self, device: str, cache_bytes: int = 256 * 2**20) -> None:
-        self._device = device
-        self._flush = torch.empty(cache_bytes // 4, dtype=torch.int32, device=device)
-
-    def now(self) -> float:
-        return time.perf_counter()
-
-    def held(self) -> float:
-        return self.now()  # the work is the device's: nobody takes it away
-
-    def time(self, call: Call, calls: int) -> float:
-        spans = []
-        held = None  # as on the host
-        for _ in range(calls):
-            held = call.setup() if call.setup else None
-            self._flush.zero_()
-            start, end = (torch.Event(self._device, enable_timing=True) for _ in range(2))
-            start.record()
-            held = call.step(held)
-            end.record()
-            spans.append((start, end))
-        torch.accelerator.synchronize(self._device)
-        del held
-        return sum(start.elapsed_time(end) for start, end in spans) / 1e3
 
 
 class FakeClock:
@@ -123,6 +136,15 @@ class FakeClock:
     def held(self) -> float:
         return self._now
 
+    def warm(self, calls: Iterable[Call]) -> None:
+        """Nothing is cold."""
+
+    def block(self, call: Call) -> int:
+        return doubled(self, call)
+
+    def sample(self, call: Call, calls: int) -> Sample:
+        return Sample(self.time(call, calls) / calls)
+
     def time(self, call: Call, calls: int) -> float:
         seconds = 0.0
         for _ in range(calls):
@@ -134,5 +156,12 @@ class FakeClock:
         return seconds
 
 
-def clock_for(device: str) -> Clock:
-    return HostClock() if device == "cpu" else AcceleratorClock(device)
+def doubled(clock: Clock, call: Call) -> int:
+    """Calls that take about BLOCK_SECONDS, found by doubling."""
+    calls = 1
+    while True:
+        call.once()
+        spent = clock.time(call, calls)
+        if spent >= BLOCK_SECONDS / 2:
+            return max(1, round(calls * BLOCK_SECONDS / spent))
+        calls *= 2

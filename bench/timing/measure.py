@@ -7,17 +7,17 @@ intervals are stats' work.  What is called, and whether it is right, was settled
 import gc
 import math
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from msgspec import structs
 
-from ..data.record import Timing
+from ..data.record import OnDevice, Timing
 from ..stats import estimates
 from . import collector
-from .clock import Call, Clock
+from .clock import Call, Clock, Sample
 
-BLOCK_SECONDS = 0.002  # host noise moves more slowly than this, so blocks of one round see the same machine
 WARM_CALLS, WARM_SHARE = 64, 8  # untimed calls before a block: an eighth of its own, not over 64.  What the neighbour left in caches, and
 # in what Python has specialised for a class, would else help the class that is there twice, as the reference is with its copy
 PICOSECONDS = 12  # digits behind the point: beyond them a clock of nanoseconds says nothing, and files grow
@@ -47,10 +47,12 @@ def measure(
     rng = random.Random(seed)
     gc.collect()  # before the time begins: where much was compiled it takes a third of a second
     start = clock.now()
+    clock.warm(calls.values())
     blocks = {}
     for name in rng.sample(list(calls), len(calls)):
         enter(name)
-        blocks[name] = block(calls[name], clock)
+        blocks[name] = clock.block(calls[name])
+    samples: dict[str, list[Sample]] = {name: [] for name in calls}
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     order: dict[str, list[int]] = {name: [] for name in calls}
     taken, stopped, look, last = 0, "", FIRST_LOOK, 0
@@ -60,7 +62,8 @@ def measure(
                 enter(name)
                 for _ in range(max(1, min(WARM_CALLS, blocks[name] // WARM_SHARE))):
                     calls[name].once()
-                seconds[name].append(round(clock.time(calls[name], blocks[name]) / blocks[name], PICOSECONDS))
+                samples[name].append(clock.sample(calls[name], blocks[name]))
+                seconds[name].append(round(samples[name][-1].seconds, PICOSECONDS))
                 order[name].append(taken)
                 taken += 1
             rounds = len(seconds[reference])
@@ -70,7 +73,10 @@ def measure(
             stopped = "precision" if rounds == last else ""
             if not stopped and rounds >= MINIMUM_ROUNDS and clock.now() - start >= limit.seconds:
                 stopped = "budget"
-    return {name: Timing(tuple(seconds[name]), blocks[name], tuple(order[name]), stopped, clock.name) for name in calls}
+    return {
+        name: Timing(tuple(seconds[name]), blocks[name], tuple(order[name]), stopped, clock.name, device=_on_device(samples[name], clock))
+        for name in calls
+    }
 
 
 def measure_in_turn(
@@ -89,17 +95,19 @@ def measure_in_turn(
     return timings
 
 
+def _on_device(samples: list[Sample], clock: Clock) -> OnDevice | None:
+    """What a device's clock tells beside its seconds."""
+    if clock.name != "device":
+        return None
+    return OnDevice(
+        issuing=tuple(round(each.issuing, PICOSECONDS) for each in samples),
+        called=tuple(round(each.called, PICOSECONDS) for each in samples),
+        exposed=samples[-1].exposed,
+        discarded=dict(Counter(word for each in samples for word in each.discarded)),
+        mhz=tuple(each.mhz for each in samples),
+    )
+
+
 def _precise(seconds: Mapping[str, list[float]], reference: str, precision: float) -> bool:
     others = [name for name in seconds if name != reference]
     return bool(others) and all(estimates.speedup(seconds[reference], seconds[name]).half_width <= precision for name in others)
-
-
-def block(call: Call, clock: Clock) -> int:
-    """Calls that take about BLOCK_SECONDS, found by doubling."""
-    calls = 1
-    while True:
-        call.once()
-        spent = clock.time(call, calls)
-        if spent >= BLOCK_SECONDS / 2:
-            return max(1, round(calls * BLOCK_SECONDS / spent))
-        calls *= 2

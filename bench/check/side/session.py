@@ -65,6 +65,7 @@ class Sides:
         if request.core >= 0:
             os.sched_setaffinity(0, {request.core})
         environment.set_threads(request.threads)
+        torch_settings.use_tf32(allowed=False)
         if request.moved:
             sys.meta_path.insert(0, Moved(*map(Path, request.moved)))
         facts: dict[str, tuple[LayerFacts, ...]] = {}

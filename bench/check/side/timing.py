@@ -11,8 +11,8 @@ from ...process.check_messages import MeasuredUnit, MeasureUnit, Prepare, Prepar
 from ...profiling import compiling
 from ...subject.fault import in_words
 from ...timing import collector
-from ...timing.clock import Clock, clock_for
-from ...timing.measure import block
+from ...timing.choice import clock_for
+from ...timing.clock import Clock
 from .. import unit
 from ..unit import Block, Timed
 from .pair import Draws, Instance, instance
@@ -84,7 +84,7 @@ class Timing:
     def _block_calls(self, point: Point, variant: str, made: Instance) -> int:
         key = (point.id, variant)
         if key not in self._calls:
-            self._calls[key] = block(made.call, self._clock(point.device))
+            self._calls[key] = self._clock(point.device).block(made.call)
         return self._calls[key]
 
     def _block(self, role: str, variant: str, point: Point, made: Instance) -> Block:

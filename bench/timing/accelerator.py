@@ -1,0 +1,121 @@
+"""The one place that knows how CUDA, ROCm and XPU differ: events, a kernel that spins, the size of the cache, the device's state.
+
+torch calls ROCm's devices cuda, too.  MPS is not promised: it is timed as a device that cannot spin.
+"""
+
+import time
+from typing import Protocol, cast
+
+import torch
+
+from ..machine import nvml
+from ..machine.nvml import Health
+
+UNKNOWN_CACHE = 64 * 2**20  # bytes of a second-level cache, where torch does not tell
+FLUSHED = 2  # times the cache is overwritten
+CALIBRATION = 1_000_000  # cycles that the spinning kernel is timed at
+
+
+class Mark(Protocol):
+    """A place in the device's queue."""
+
+    def record(self) -> None: ...
+
+    def query(self) -> bool:
+        """Whether the device has come there."""
+        ...
+
+    def elapsed_time(self, end: "Mark") -> float:
+        """Milliseconds from here to `end`, both reached."""
+        ...
+
+
+class Accelerator(Protocol):
+    """What the clock asks of a device.  Tests give one on virtual time."""
+
+    def now(self) -> float: ...
+
+    def mark(self) -> Mark: ...
+
+    def flush(self) -> None:
+        """Overwrite the second-level cache, in the device's queue."""
+        ...
+
+    def spin(self, seconds: float) -> None:
+        """Keep the device busy for about so long, in its queue."""
+        ...
+
+    def wait(self) -> None:
+        """Until the queue is empty."""
+        ...
+
+    def allocated(self) -> int:
+        """Bytes of tensors."""
+        ...
+
+    def free(self) -> int:
+        """Bytes that can still be allocated."""
+        ...
+
+    def look(self) -> Health: ...
+
+
+class TorchAccelerator:
+    """The current device of a kind, through torch."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._module = getattr(torch, kind)
+        properties = self._module.get_device_properties(0) if hasattr(self._module, "get_device_properties") else None
+        cache = getattr(properties, "L2_cache_size", 0) or getattr(properties, "last_level_cache_size", 0) or UNKNOWN_CACHE
+        self._flushed = torch.empty(FLUSHED * cache // 4, dtype=torch.int32, device=kind)
+        self._health = nvml.of(str(getattr(properties, "uuid", "")))
+        self._cycles = self._calibrate() if hasattr(self._module, "_sleep") else 0.0  # per second
+
+    def now(self) -> float:
+        return time.perf_counter()
+
+    def mark(self) -> Mark:
+        return cast(Mark, torch.Event(self.kind, enable_timing=True))
+
+    def flush(self) -> None:
+        self._flushed.zero_()
+
+    def spin(self, seconds: float) -> None:
+        if self._cycles:
+            self._module._sleep(int(seconds * self._cycles))
+            return
+        end = max(1, round(seconds / self._flush_seconds))  # without a kernel that spins: overwriting memory takes time as well
+        for _ in range(end):
+            self._flushed.zero_()
+
+    def wait(self) -> None:
+        torch.accelerator.synchronize(self.kind)
+
+    def allocated(self) -> int:
+        return int(torch.accelerator.memory_allocated(self.kind))
+
+    def free(self) -> int:
+        """What the driver has left, and what torch holds in reserve."""
+        if not hasattr(self._module, "mem_get_info"):
+            return 0
+        return int(self._module.mem_get_info()[0]) + int(torch.accelerator.memory_reserved(self.kind)) - self.allocated()
+
+    def look(self) -> Health:
+        return self._health.look()
+
+    @property
+    def _flush_seconds(self) -> float:
+        return self._flushed.nbytes / 1e12  # about a fast memory's; the clock looks whether it was long enough
+
+    def _calibrate(self) -> float:
+        """Cycles of the spinning kernel per second, the second of two looks: the first one loads it."""
+        rate = 0.0
+        for _ in range(2):
+            start, end = self.mark(), self.mark()
+            start.record()
+            self._module._sleep(CALIBRATION)
+            end.record()
+            self.wait()
+            rate = CALIBRATION / (start.elapsed_time(end) / 1e3)
+        return rate

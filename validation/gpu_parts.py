@@ -1,0 +1,278 @@
+"""The parts of gpu_proof: each looks at one thing on a GPU, or in a rehearsal on the CPU, and says row by row what it found."""
+
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from gpu_proof import BUDGET, DRY_LAYERS, ROOT, say, write
+
+CLOCK_POINTS = (  # layer, size: from a few microseconds to some milliseconds
+    ("rmsnorm", {"batch": 1, "tokens": 64, "width": 1024}),
+    ("rmsnorm", {"batch": 16, "tokens": 1024, "width": 4096}),
+    ("softmax", {"batch": 256, "width": 4096}),
+    ("softmax", {"batch": 8192, "width": 8192}),
+    ("linear", {"batch": 256, "in_features": 512, "out_features": 512}),
+    ("linear", {"batch": 8192, "in_features": 4096, "out_features": 4096}),
+)
+
+
+def _layers() -> dict[str, Any]:
+    from layerbench.bench.suite import mount
+
+    return {each.layer.name: each.layer for each in mount.mount("layerbench.layers")}
+
+
+# --- proofs ------------------------------------------------------------------------------------------------------------------------
+
+
+def _prove(name: str, dtype: str, device: str) -> list[dict[str, Any]]:
+    import torch
+
+    from layerbench.bench.data.record import Failed
+    from layerbench.bench.equivalence import verify
+    from layerbench.bench.equivalence.prove import prove
+    from layerbench.bench.subject import torch_settings
+
+    torch.set_num_threads(1)
+    torch_settings.use_tf32(allowed=False)
+    layer = _layers()[name]
+    able = ("any", "cpu" if device == "cpu" else "gpu")
+    names = tuple(each for each, variant in layer.variants.items() if not variant.compile and variant.devices in able)
+    began = time.monotonic()
+    rows = []
+    for variant, found in prove(layer, names, dtype, device, lambda stage, variant: None).items():
+        failed = found.reason if isinstance(found, Failed) else ""
+        slack = None if failed else verify.worst([found]).slack  # type: ignore[list-item]
+        rows.append({"layer": name, "variant": variant, "dtype": dtype, "failed": failed, "slack": slack})
+    return [row | {"seconds": round(time.monotonic() - began, 2)} for row in rows]
+
+
+def proofs(out: Path, dry: bool) -> None:
+    """Every layer, variant and dtype against float64 on the device, side by side."""
+    device, dtypes = ("cpu", ("float32",)) if dry else ("cuda", ("float32", "bfloat16", "float16"))
+    names = [name for name in _layers() if not dry or name in DRY_LAYERS]
+    rows: list[dict[str, Any]] = []
+    processes = max(1, min(12, (os.cpu_count() or 1) - 2))
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        todo = {pool.submit(_prove, name, dtype, device): (name, dtype) for name in names for dtype in dtypes}
+        for done in as_completed(todo):
+            name, dtype = todo[done]
+            try:
+                rows += done.result()
+            except BaseException as error:  # noqa: BLE001  a process that died takes the others of the pool with it, and is told
+                rows.append({"layer": name, "variant": "", "dtype": dtype, "failed": f"{type(error).__name__}: {error}", "slack": None})
+            write(out, "proofs.jsonl", rows)
+    failed = [row for row in rows if row["failed"]]
+    say(out, "proofs", "proofs that hold", f"{len(rows) - len(failed)} of {len(rows)}", not failed)
+    for row in failed[:30]:
+        say(out, "proofs", f"{row['layer']} {row['variant']} {row['dtype']}", row["failed"].replace("|", "/")[:160], False)
+
+
+# --- clock -------------------------------------------------------------------------------------------------------------------------
+
+
+def _calls(name: str, size: dict[str, int], dtype: str, device: str, step: str, twice: bool) -> dict[str, Any]:
+    """Calls of a layer's variants on one set of numbers; twice: the reference and a second copy of it."""
+    import torch
+
+    from layerbench.bench.subject import make
+
+    layer = _layers()[name]
+    weights = make.reference(layer, size, getattr(torch, dtype), device, 0)
+    inputs = make.draw(layer.inputs, size, getattr(torch, dtype), device, 0)
+    cotangents = make.cotangents(make.probe(weights, inputs), 0)
+    able = ("any", "cpu" if device == "cpu" else "gpu")
+    first = next(iter(layer.variants))
+    names = {each: each for each, variant in layer.variants.items() if not variant.compile and variant.devices in able}
+    if twice:
+        names = {"a": first, "b": first}
+    return {
+        label: make.call(make.subject(label, make.variant_module(layer, source, size, weights), inputs, cotangents), step)
+        for label, source in names.items()
+    }
+
+
+def clock(out: Path, dry: bool) -> None:
+    """Is the device's clock right, and do its intervals hold what they say?  A/A of two copies, then the table of both times."""
+    from layerbench.bench.stats import estimates
+    from layerbench.bench.timing.choice import clock_for
+    from layerbench.bench.timing.device_clock import DeviceClock
+    from layerbench.bench.timing.measure import Limit, measure
+
+    rows: list[dict[str, Any]] = []
+    if dry:
+        from emulated import Device, step
+
+        device = Device()
+        watch: Any = DeviceClock(device)
+        made = {name: step(device, name, 20e-6, 30e-6) for name in "ab"}
+        pairs = [("emulated", "20 us", "forward", lambda: made)]
+    else:
+        watch = clock_for("cuda")
+        pairs = [
+            (name, str(size), step_, lambda name=name, size=size, step_=step_: _calls(name, size, "bfloat16", "cuda", step_, twice=True))
+            for name, size in CLOCK_POINTS
+            for step_ in ("forward", "training")
+        ]
+    inside: list[bool] = []
+    worst: dict[str, float] = {"above": 0.0, "below": 0.0}
+    end = time.monotonic() + 45
+    for name, size, step_, make_calls in pairs:
+        calls = make_calls()
+        for seed in range(6):
+            if time.monotonic() > end:
+                break
+            timings = measure(calls, "a", watch, Limit(0.6), seed=seed)
+            a, b = timings["a"], timings["b"]
+            found = estimates.speedup(a.seconds, b.seconds)
+            inside.append(found.low <= 1 <= found.high)
+            median = statistics.median(a.seconds)
+            kind = "above" if median > 20e-6 else "below"
+            worst[kind] = max(worst[kind], abs(found.ratio - 1))
+            assert a.device
+            rows.append(
+                {"layer": name, "size": size, "step": step_, "seconds": median, "ratio": found, "samples": len(a.seconds)}
+                | {"issuing": statistics.median(a.device.issuing), "called": statistics.median(a.device.called)}
+                | {"discarded": a.device.discarded, "exposed": a.device.exposed, "mhz": [min(a.device.mhz), max(a.device.mhz)]}
+            )
+            write(out, "clock.jsonl", rows)
+    held = sum(inside) / max(1, len(inside))
+    say(out, "clock", "A/A: intervals that hold 1", f"{sum(inside)} of {len(inside)}", held >= 0.85)
+    say(out, "clock", "A/A: largest error above 20 us", f"{100 * worst['above']:.2f} %", worst["above"] < 0.01)
+    say(out, "clock", "A/A: largest error below 20 us", f"{100 * worst['below']:.2f} %", None)
+    if dry:
+        return
+    for name, size in CLOCK_POINTS:
+        for step_ in ("forward", "training"):
+            calls = _calls(name, size, "bfloat16", "cuda", step_, twice=False)
+            for call in calls.values():
+                for _ in range(3):
+                    call.once()
+            timings = measure(calls, next(iter(calls)), watch, Limit(0.8))
+            for variant, timing in timings.items():
+                assert timing.device
+                device_, issuing, called = (
+                    statistics.median(x) * 1e6 for x in (timing.seconds, timing.device.issuing, timing.device.called)
+                )
+                spread = (statistics.quantiles(timing.seconds, n=4)[2] - statistics.quantiles(timing.seconds, n=4)[0]) * 1e6 / device_
+                words = f"device {device_:.1f} us (spread {100 * spread:.1f} %), issuing {issuing:.0f} us, as called {called:.0f} us"
+                words += f", kernels {_kernels(calls[variant]):.1f} us" + (f", {timing.device.exposed}" if timing.device.exposed else "")
+                words += f", discarded {timing.device.discarded}" if timing.device.discarded else ""
+                say(out, "clock", f"{name} {' '.join(map(str, size.values()))} {step_} {variant}", words, None)
+
+
+def _kernels(call: Any) -> float:
+    """Sum of the durations of a step's kernels under the profiler, in microseconds."""
+    from layerbench.bench.profiling.profile import profile
+
+    made = profile(call, "cuda", None)
+    return sum(row.device_seconds for row in made.operators) / made.calls * 1e6
+
+
+# --- run, check, tests -------------------------------------------------------------------------------------------------------------
+
+
+def run(out: Path, dry: bool) -> None:
+    """The first scene: a run with a budget, its page, and where its time went."""
+    from layerbench.bench.data.record import Measured
+    from layerbench.bench.storage import run_file
+
+    device = "cpu" if dry else "gpu"
+    words = ["--device", device, "-k", "rmsnorm or softmax", "--budget", f"{BUDGET}s", "--out", str(out / "made")]
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-m", "layerbench.bench", "run", *words, *(["--set", "batch=8"] if dry else [])], check=False)
+    took = time.monotonic() - began
+    say(out, "run", f"run of rmsnorm and softmax, budget {BUDGET} s", f"{took:.0f} s, exit code {done.returncode}", took <= 1.2 * BUDGET)
+    made = [file for file in sorted((out / "made" / "results").glob("*.json")) if ".benchmark" not in file.name]
+    for file in made:
+        whole = run_file.read(file)
+        measured = sum(isinstance(record.outcome, Measured) for record in whole.records)
+        say(out, "run", "records measured", f"{measured} of {len(whole.records)}", measured > 0)
+        say(out, "run", "seconds by stage", str({k: round(v, 1) for k, v in whole.stages.items()}), None)
+        shutil.copy(file, out / "run.json")
+    for journal in sorted((out / "made" / "results").glob("*.journal")):
+        shutil.copy(journal, out / "run.json")
+    for page in sorted((out / "made" / "reports").glob("*/index.html")):
+        shutil.copy(page, out / "page.html")
+    shutil.rmtree(out / "made", ignore_errors=True)
+
+
+LAYER = '''"""SiLU, written out."""
+import torch
+from torch import nn
+from layerbench.bench import Layer, Variant, randn
+
+class Plain(nn.SiLU):
+    """x times its sigmoid."""
+    def forward(self, x):
+        return x * x.sigmoid()
+
+silu = Layer("silu", {"batch": (256,), "width": (4096,)}, (randn("batch", "width"),), lambda module, size: module(),
+    {"stock": Variant(nn.SiLU), "plain": Variant(Plain)})
+'''
+
+
+def check(out: Path, dry: bool) -> None:
+    """A regression check of equal code, of an extra launch, and of a slower kernel."""
+    import toy_repository as toy
+
+    plants = {
+        "unchanged": (LAYER, 0),
+        "an extra launch": (LAYER.replace("return x * x.sigmoid()", "return (x + 0) * x.sigmoid()"), 1),
+        "a slower kernel": (LAYER.replace("return x * x.sigmoid()", "return (x.double() * x.sigmoid()).to(x.dtype)"), 1),
+    }
+    if not shutil.which("git"):
+        say(out, "check", "check", "no git on this machine", False)
+        return
+    for key in ("AUTHOR", "COMMITTER"):
+        os.environ |= {f"GIT_{key}_NAME": "Somebody", f"GIT_{key}_EMAIL": "somebody@example.org"}
+    for name, (text, wanted) in plants.items():
+        with tempfile.TemporaryDirectory() as folder:
+            root = toy.make(Path(folder) / "repository", {"layers/silu.py": LAYER})
+            toy.write(root, {"layers/silu.py": text})
+            words = ["--against", "main", "--suite", "layers", "--device", "cpu" if dry else "gpu", "--step", "forward", "--budget", "40s"]
+            began = time.monotonic()
+            words += ["--all"] if name == "unchanged" else []
+            done = subprocess.run([sys.executable, "-m", "layerbench.bench", "check", *words], cwd=root, check=False)
+            found = f"exit code {done.returncode}, {time.monotonic() - began:.0f} s"
+            say(out, "check", f"check: {name}", found, done.returncode == wanted)
+
+
+def tests(out: Path, dry: bool) -> None:
+    """The project's tests, over all cores."""
+    count = str(max(1, min(14, (os.cpu_count() or 1) - 1)))
+    words = [
+        "-q",
+        "-n",
+        count,
+        "--dist",
+        "loadgroup",
+        "-p",
+        "no:cacheprovider",
+        "--ignore",
+        "tests/test_packaging.py",
+        "-rfE",
+        "--tb=short",
+    ]
+    chosen = ["tests/test_device_clock.py", "tests/test_measure.py", "tests/test_stats.py"] if dry else []
+    with (out / "tests.log").open("w", encoding="utf-8") as log:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pytest", *words, *chosen], cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
+        )
+        code = process.wait()
+    lines = (out / "tests.log").read_text(encoding="utf-8").splitlines()
+    say(out, "tests", "tests", lines[-1] if lines else "nothing", code == 0)
+    for line in [line for line in lines if line.startswith(("FAILED", "ERROR"))][:40]:
+        say(out, "tests", "", line[:200].replace("|", "/"), False)
+
+
+BY_NAME = {"proofs": proofs, "clock": clock, "run": run, "check": check, "tests": tests}
