@@ -85,7 +85,7 @@ class Session:
                 self._compiled = tempfile.TemporaryDirectory(prefix="layerbench-")
                 compiling.start_compiler(self._compiled.name)
             self._compiler_is_warm = True
-        sweeps = self._once.sweeps(layer, request.variants)
+        sweeps = self._once.sweeps(layer, request.variants, point.device)
         proofs = self._once.proofs(layer, request.variants, point)
         cell = Cell(layer, point, request.variants, proofs, self._enter, sweeps)
         self._cell = (point.cell, request.variants, cell)

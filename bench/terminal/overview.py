@@ -1,7 +1,7 @@
 """What a run looks like in a terminal: progress while it goes on, then the verdict sentence and the win matrix.  Same words as the page."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import pandas as pd
@@ -121,13 +121,17 @@ def print_layers(console: Console, layers: Sequence[LayerFacts]) -> None:
     for name in ("layer", "variants", "sweep", "file"):
         table.add_column(name, overflow="fold")
     for layer in layers:
-        sweep = " ".join(f"{dimension}={','.join(map(str, values))}" for dimension, values in layer.sweep.items())
+        sweep = _sizes(layer.sweep) + (f"\nGPU: {_sizes(layer.gpu_sweep)}" if layer.gpu_sweep else "")
         names = [variant.name for variant in layer.variants]
         marked = layer.name + " *" * layer.on_request
         table.add_row(*map(Text, (marked, ", ".join(names), sweep, f"{layer.file}:{layer.line}")))
     console.print(table)
     if any(layer.on_request for layer in layers):
         console.print(f"* on request: measured by  {invocation.command()} run --all,  or by -k with its name")
+
+
+def _sizes(sweep: Mapping[str, Sequence[int]]) -> str:
+    return " ".join(f"{dimension}={','.join(map(str, values))}" for dimension, values in sweep.items())
 
 
 def _matrix(console: Console, run: Run, table: pd.DataFrame) -> list[Table]:
