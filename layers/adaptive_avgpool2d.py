@@ -77,4 +77,5 @@ adaptive_avgpool2d = Layer(
         {"batch": 2, "channels": 2, "height": 3, "width": 2, "out": 5},  # more windows than rows and columns
     ),
     on_request=True,
+    gpu_sweep={"batch": (1, 64, 256)},
 )

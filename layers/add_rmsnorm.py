@@ -105,4 +105,5 @@ add_rmsnorm = Layer(
         {"batch": 1, "tokens": 3, "width": 5_000},  # one long row to a program
     ),
     on_request=True,
+    gpu_sweep={"batch": (1, 4, 16), "tokens": (1024,), "width": (4096,)},
 )

@@ -165,6 +165,7 @@ def _layer(name: str, causal: bool) -> Layer:
             {"batch": 1, "heads": 4, "kv_heads": 2, "tokens": 133, "width": 20},  # grouped heads; several blocks of queries and of keys
         ),
         on_request=causal,
+        gpu_sweep={"batch": (1, 2, 4), "heads": (16,), "kv_heads": (16,), "tokens": (2048,)},
     )
 
 

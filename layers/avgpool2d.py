@@ -77,4 +77,5 @@ avgpool2d = Layer(
         {"batch": 1, "channels": 1, "height": 39, "width": 40, "window": 37},  # windows of more than one block
     ),
     on_request=True,
+    gpu_sweep={"batch": (1, 8, 64), "height": (112,), "width": (112,)},
 )

@@ -133,6 +133,7 @@ VARIANTS = {
     "compile": Variant(nn.BatchNorm2d, compile=True),
 }
 SWEEP = {"batch": (1, 8, 32), "channels": (64,), "side": (28,)}
+SWEEP_ON_GPU = {"batch": (1, 8, 64), "channels": (256,), "side": (56,)}
 ODD = (
     {"batch": 2, "channels": 3, "side": 4},
     {"batch": 3, "channels": 4, "side": 37},  # planes longer than one block of the kernel, two shares of a channel
@@ -155,6 +156,7 @@ batchnorm = Layer(
     variants=VARIANTS,
     verify_at=ODD,
     on_request=True,
+    gpu_sweep=SWEEP_ON_GPU,
 )
 batchnorm_inference = Layer(
     "batchnorm_inference",
@@ -164,4 +166,5 @@ batchnorm_inference = Layer(
     variants=VARIANTS,
     verify_at=ODD,
     on_request=True,
+    gpu_sweep=SWEEP_ON_GPU,
 )

@@ -95,4 +95,5 @@ conv1d_causal = Layer(
         {"batch": 2, "channels": 2, "tokens": 1_030},  # several blocks to a row
     ),
     on_request=True,
+    gpu_sweep={"batch": (1, 4, 16), "channels": (2048,), "tokens": (2048,)},
 )

@@ -102,6 +102,7 @@ conv2d_k5 = Layer(
         {"batch": 3, "channels": 3, "out": 18, "height": 23, "width": 25},  # two shares of the positions, several blocks of everything
     ),
     on_request=True,
+    gpu_sweep={"batch": (1, 16, 128), "channels": (32,), "out": (64,), "height": (56,), "width": (56,)},
 )
 
 conv2d_k3 = Layer(
@@ -115,6 +116,7 @@ conv2d_k3 = Layer(
         {"batch": 3, "channels": 5, "out": 18, "height": 19, "width": 21},
     ),
     on_request=True,
+    gpu_sweep={"batch": (1, 8, 64), "channels": (128,), "out": (128,), "height": (56,), "width": (56,)},
 )
 
 conv2d_k3_stride2 = Layer(
@@ -128,4 +130,5 @@ conv2d_k3_stride2 = Layer(
         {"batch": 3, "channels": 5, "out": 18, "height": 39, "width": 42},
     ),
     on_request=True,
+    gpu_sweep={"batch": (1, 8, 64), "channels": (128,), "out": (256,), "height": (56,), "width": (56,)},
 )

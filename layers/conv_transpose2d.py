@@ -87,4 +87,5 @@ conv_transpose2d = Layer(
         {"batch": 3, "channels": 3, "out": 18, "height": 19, "width": 21},  # two shares of the positions, several blocks of everything
     ),
     on_request=True,
+    gpu_sweep={"batch": (1, 8, 32), "channels": (128,), "out": (64,), "height": (56,), "width": (56,)},
 )

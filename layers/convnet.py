@@ -135,4 +135,5 @@ convnet = Layer(
         "compile": Variant(ConvNet, compile=True),
     },
     verify_at=({"batch": 3},),
+    gpu_sweep={"batch": (16, 128, 1024, 4096)},
 )

@@ -35,4 +35,5 @@ convnet_cifar = Layer(
     },
     verify_at=({"batch": 3},),
     on_request=True,
+    gpu_sweep={"batch": (16, 128, 1024, 4096)},
 )

@@ -96,4 +96,5 @@ crossentropy = Layer(
         {"batch": 5, "classes": 13},
         {"batch": 2, "classes": 9_000},  # rows longer than one block of the kernel
     ),
+    gpu_sweep={"batch": (64, 1024, 8192)},
 )

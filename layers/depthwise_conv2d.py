@@ -95,4 +95,5 @@ depthwise_conv2d = Layer(
         {"batch": 2, "channels": 3, "height": 33, "width": 35},  # several blocks to a plane
     ),
     on_request=True,
+    gpu_sweep={"batch": (1, 8, 64), "channels": (256,), "height": (56,), "width": (56,)},
 )

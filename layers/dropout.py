@@ -84,4 +84,5 @@ dropout = Layer(
     verify_at=({"batch": 3, "width": 70}, {"batch": 37, "width": 70}),
     law=law_of_dropout(P),
     on_request=True,
+    gpu_sweep={"batch": (16, 256, 2048, 16_384)},
 )

@@ -82,4 +82,5 @@ embedding = Layer(
         {"batch": 2, "tokens": 131, "vocabulary": 5, "width": 150},  # more uses of a row than a block holds, a row of several blocks
     ),
     on_request=True,
+    gpu_sweep={"batch": (1, 8, 64), "tokens": (1024,), "vocabulary": (50_000,), "width": (1024,)},
 )

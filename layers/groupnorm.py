@@ -102,4 +102,5 @@ groupnorm = Layer(
         {"batch": 5, "channels": 20, "side": 3, "groups": 5},
     ),
     on_request=True,
+    gpu_sweep={"batch": (1, 8, 32), "channels": (256,), "side": (64,)},
 )

@@ -139,4 +139,5 @@ gru = Layer(
         {"batch": 37, "tokens": 3, "width": 20, "hidden": 9},  # several programs to a step, the last one part full
     ),
     on_request=True,
+    gpu_sweep={"batch": (1, 8, 64), "tokens": (128,), "width": (256,), "hidden": (512,)},
 )

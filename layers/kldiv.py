@@ -100,4 +100,5 @@ kldiv = Layer(
         {"batch": 3, "classes": 3_001},  # rows longer than one block of the kernel
     ),
     on_request=True,
+    gpu_sweep={"batch": (64, 512, 4096), "classes": (32_000,)},
 )

@@ -96,4 +96,5 @@ layernorm = Layer(
         {"batch": 1, "tokens": 3, "width": 4_500},  # one long row to a program
     ),
     on_request=True,
+    gpu_sweep={"batch": (1, 4, 16), "tokens": (1024,), "width": (4096,)},
 )

@@ -66,4 +66,5 @@ linear = Layer(
         {"batch": 3, "in_features": 70, "out_features": 45},
         {"batch": 67, "in_features": 37, "out_features": 130},
     ),
+    gpu_sweep={"batch": (1, 256, 8192), "in_features": (4096,), "out_features": (4096,)},
 )

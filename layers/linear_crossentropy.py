@@ -132,4 +132,5 @@ linear_crossentropy = Layer(
         {"batch": 130, "width": 37, "classes": 600},  # three tiles each way
     ),
     on_request=True,
+    gpu_sweep={"batch": (64, 512, 4096), "width": (2048,), "classes": (32_000,)},
 )

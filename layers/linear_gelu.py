@@ -82,4 +82,5 @@ linear_gelu = Layer(
         {"batch": 131, "in_features": 5, "out_features": 3},  # two partial sums of the bias gradient
     ),
     on_request=True,
+    gpu_sweep={"batch": (1, 256, 8192), "in_features": (2048,), "out_features": (8192,)},
 )

@@ -75,4 +75,5 @@ logsoftmax = Layer(
         {"batch": 1, "width": 16_500},  # a row longer than one block
     ),
     on_request=True,
+    gpu_sweep={"batch": (16, 256, 2048, 16_384)},
 )

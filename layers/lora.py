@@ -96,4 +96,5 @@ lora = Layer(
         {"batch": 5, "in_features": 33, "out_features": 20, "rank": 70},  # a rank of several blocks
     ),
     on_request=True,
+    gpu_sweep={"batch": (1, 256, 8192), "in_features": (4096,), "out_features": (4096,), "rank": (16,)},
 )

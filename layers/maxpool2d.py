@@ -82,4 +82,5 @@ maxpool2d = Layer(
         {"batch": 1, "channels": 1, "height": 183, "width": 181, "window": 2},  # places in a plane beyond 16 bits
     ),
     on_request=True,
+    gpu_sweep={"batch": (1, 8, 64), "height": (112,), "width": (112,)},
 )

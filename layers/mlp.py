@@ -106,4 +106,5 @@ mlp = Layer(
         {"batch": 67, "width": 37, "hidden": 130},
     ),
     on_request=True,
+    gpu_sweep={"batch": (1, 256, 8192), "width": (1024,), "hidden": (4096,)},
 )

@@ -70,4 +70,5 @@ mse = Layer(
         {"batch": 3, "width": 5_001},  # two shares of the sum, the last one part full
     ),
     on_request=True,
+    gpu_sweep={"batch": (32, 512, 8192, 65_536)},
 )

@@ -227,6 +227,7 @@ def _layer(name: str, stock: type[OptimizerStep], compiled: type[OptimizerStep],
         absent=absent if fused else absent | {"fused": f"torch has no fused {stock.optimizer_type.__name__}"},
         calls=4,
         on_request=True,
+        gpu_sweep={"numbers": (32_768, 1_048_576)},
     )
 
 

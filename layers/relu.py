@@ -68,4 +68,5 @@ relu = Layer(
         {"batch": 3, "tokens": 7, "width": 130},  # several blocks, the last part full
     ),
     on_request=True,
+    gpu_sweep={"batch": (1, 4, 16), "tokens": (2048,), "width": (4096,)},
 )

@@ -76,4 +76,5 @@ residual_dropout = Layer(
     verify_at=({"batch": 3, "width": 70}, {"batch": 37, "width": 70}),
     law=law_of_dropout(P, residual=True),
     on_request=True,
+    gpu_sweep={"batch": (16, 256, 2048, 16_384)},
 )

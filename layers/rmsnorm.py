@@ -87,4 +87,5 @@ rmsnorm = Layer(
         {"batch": 3, "tokens": 23, "width": 70},  # several rows to a program, the last program part full
         {"batch": 1, "tokens": 5, "width": 5_000},  # one long row to a program
     ),
+    gpu_sweep={"batch": (1, 4, 16), "tokens": (1024,), "width": (4096,)},
 )

@@ -88,4 +88,5 @@ rope = Layer(
         {"batch": 1, "heads": 2, "tokens": 91, "width": 70},  # several rows to a program, the last program part full
     ),
     on_request=True,
+    gpu_sweep={"batch": (1, 2, 8), "heads": (32,), "tokens": (2048,), "width": (128,)},
 )

@@ -69,4 +69,5 @@ softmax = Layer(
         {"batch": 37, "width": 70},  # several rows to a program, the last program part full
         {"batch": 2, "width": 16_500},  # rows longer than one block
     ),
+    gpu_sweep={"batch": (16, 256, 2048, 16_384)},
 )

@@ -121,6 +121,7 @@ def _layer(name: str, activation: str) -> Layer:
             {"batch": 37, "width": 45, "hidden": 70},
         ),
         on_request=True,
+        gpu_sweep={"batch": (1, 256, 8192), "width": (2048,), "hidden": (5632,)},
     )
 
 

@@ -62,4 +62,5 @@ text_classifier = Layer(
         {"batch": 19, "tokens": 5, "vocabulary": 37, "width": 20, "hidden": 15},  # several programs to a step, the last one part full
     ),
     on_request=True,
+    gpu_sweep={"batch": (1, 16, 256), "tokens": (128,), "width": (256,), "hidden": (256,)},
 )

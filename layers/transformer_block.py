@@ -115,4 +115,5 @@ transformer_block = Layer(
         {"batch": 1, "tokens": 35, "width": 20, "heads": 2, "hidden": 37},  # several blocks of queries and of keys
     ),
     on_request=True,
+    gpu_sweep={"batch": (1, 2, 8), "tokens": (1024,), "width": (1024,), "heads": (16,), "hidden": (2752,)},
 )

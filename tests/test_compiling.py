@@ -68,15 +68,22 @@ def test_without_pythons_headers_too(monkeypatch: pytest.MonkeyPatch) -> None:
     assert compiling.missing_compiler() == "torch.compile needs Python's C headers; install them (as: apt-get install python3-dev)"
 
 
+LARGE = {"batch": (64, 2**40)}
+
+
 def counted(module: object, build: object, sizes: tuple[int, ...] = (1, 8, 64)) -> SweepGraphs | None:
     layer = Layer("layer", {"batch": sizes, "width": (16, 8)}, (randn("batch", "width"),), build, {"stock": Variant(module)})
-    return compiling.over_sweep(layer, "stock")
+    return compiling.over_sweep(layer, "stock", "cpu")
 
 
 def test_one_module_over_the_sweep_is_compiled_again_once_for_a_size_that_changes() -> None:
     build = lambda module, size: module(size["width"], 4)  # noqa: E731
     assert counted(nn.Linear, build) == SweepGraphs("batch", (1, 8, 64), 2)  # batch 1, then any batch
     assert counted(nn.Linear, build, (8,)) == SweepGraphs("batch", (8,), 1)
+
+    layer = Layer("layer", {"batch": (1, 8)}, (randn("batch", 16),), lambda m, _: m(16, 4), {"stock": Variant(nn.Linear)}, gpu_sweep=LARGE)
+    assert compiling.over_sweep(layer, "stock", "cpu") == SweepGraphs("batch", (1, 8), 2)
+    assert compiling.over_sweep(layer, "stock", "cuda") == SweepGraphs("batch", (64, 2**40), 2)  # 64 TiB: without a number
 
 
 def test_a_sweep_is_not_counted_where_the_module_depends_on_it_or_nothing_is_compiled() -> None:

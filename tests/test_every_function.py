@@ -72,7 +72,7 @@ def subjects(
     """Stock and another variant with the same numbers, at the first of the layer's odd sizes."""
     declared = LAYERS[name]
     layer = declared.layer
-    size = sizes(declared.facts, {})[0] | dict(layer.verify_at[0] if layer.verify_at else {})
+    size = sizes(declared.facts, "cpu", {})[0] | dict(layer.verify_at[0] if layer.verify_at else {})
     if batch is not None:
         size |= {next(iter(layer.sweep)): batch}
     weights = make.reference(layer, size, dtype, "cpu", 0)

@@ -101,7 +101,7 @@ def ops() -> None:
     for declared in mount.mount(mount.DEFAULT):
         layer = declared.layer
         if "triton" in layer.variants:
-            size = sizes(declared.facts, {})[0] | dict(layer.verify_at[0] if layer.verify_at else {})
+            size = sizes(declared.facts, "cpu", {})[0] | dict(layer.verify_at[0] if layer.verify_at else {})
             weights = make.reference(layer, size, torch.float32, "cpu", 0)
             inputs = make.draw(layer.inputs, size, torch.float32, "cpu", 0)
             cotangents = make.cotangents(make.probe(weights, inputs), 0)

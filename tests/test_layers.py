@@ -93,7 +93,7 @@ def test_compiled_variants_agree_at_the_smallest_size(layer: str) -> None:
     declared = DECLARED[layer]
     reference = next(iter(declared.layer.variants))
     compiled = tuple(name for name, variant in declared.layer.variants.items() if variant.compile)
-    size = sizes(declared.facts, {})[0]
+    size = sizes(declared.facts, "cpu", {})[0]
     cell = Cell(declared.layer, Point(layer, size, "float32", "cpu", ""), (reference, *compiled), {}, lambda stage, name: None, cold=False)
     assert cell.out == {}
     assert set(cell.subjects) == {reference, *compiled, "noise_floor"}
@@ -104,7 +104,7 @@ def test_a_layer_that_is_not_compiled_would_be_left_to_eager(layer: str) -> None
     if missing := compiling.missing_compiler():
         pytest.skip(missing)
     declared = DECLARED[layer]
-    size = sizes(declared.facts, {})[0]
+    size = sizes(declared.facts, "cpu", {})[0]
     weights = make.reference(declared.layer, size, torch.float32, "cpu", 0)
     inputs = make.draw(declared.layer.inputs, size, torch.float32, "cpu", 0)
     subject = make.subject("stock", weights, inputs, make.cotangents(make.probe(weights, inputs), 0))

@@ -53,5 +53,5 @@ def test_the_examples_are_layers_that_agree_with_themselves(tmp_path: Path) -> N
     assert set(declared) == {"softmax", "embedding", "split", "dropout"}
     for name, each in declared.items():
         eager = tuple(variant for variant, said in each.layer.variants.items() if not said.compile)
-        cell = Cell(each.layer, Point(name, sizes(each.facts, {})[0], "float32", "cpu", ""), eager, {}, lambda stage, variant: None)
+        cell = Cell(each.layer, Point(name, sizes(each.facts, "cpu", {})[0], "float32", "cpu", ""), eager, {}, lambda stage, variant: None)
         assert cell.out == {}, name

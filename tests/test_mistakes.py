@@ -45,6 +45,11 @@ FIELDS: list[tuple[str, Any, str]] = [
     ("sweep", {"batch": range(1, 3)}, f"sweep['batch'] is range(1, 3); {SIZES}"),
     ("sweep", {"batch": torch.tensor([1, 8])}, f"sweep['batch'] is a Tensor of shape (2,); {SIZES}"),
     ("sweep", {"batch": (8, 1, 8)}, "sweep['batch'] is (8, 1, 8); write every size once"),
+    ("gpu_sweep", (1, 8), 'gpu_sweep is (1, 8); write a dict from dimension to sizes, as {"batch": (1, 8, 64)}'),
+    ("gpu_sweep", None, 'gpu_sweep is None; write a dict from dimension to sizes, as {"batch": (1, 8, 64)}'),
+    ("gpu_sweep", {"batch": 8}, f"gpu_sweep['batch'] is 8; {SIZES}"),
+    ("gpu_sweep", {"batch": ()}, f"gpu_sweep['batch'] is (); {SIZES}"),
+    ("gpu_sweep", {"batch": (64, 64)}, "gpu_sweep['batch'] is (64, 64); write every size once"),
     ("verify_at", {"batch": 3}, f"verify_at is {{'batch': 3}}; {VERIFY_AT}"),
     ("verify_at", (3, 5), f"verify_at is (3, 5); {VERIFY_AT}"),
     ("verify_at", ({"batch": True},), "verify_at has batch=True; write a whole number"),
@@ -133,6 +138,7 @@ def test_every_field_is_in_the_table() -> None:
         ("name", torch.ones(3), f"layer name a Tensor of shape (3,): {NAMED}"),
         ("absent", {3: "no"}, f"absent variant name 3: {NAMED}"),
         ("verify_at", ({3: 3},), "verify_at dimension 3 is not in sweep; it has batch"),
+        ("gpu_sweep", {"widht": (3,)}, "gpu_sweep dimension 'widht' is not in sweep; it has batch"),
     ],
 )
 def test_names_that_are_none(field: str, value: Any, said: str) -> None:

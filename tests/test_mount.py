@@ -151,6 +151,7 @@ linear = Layer(
     build=lambda module, size: module(),
     variants={"stock": Variant(dict), "triton": Variant(dict, devices=GPU), "compile": Variant(dict, compile=True)},
     absent={"function": "the same as stock"},
+    gpu_sweep={"batch": [8, 4096]},
 )
 computed = Layer("lin" + "ear2", {"n": (1,)}, (), lambda module, size: module(), {"stock": Variant(dict)})
 named = Layer(name="named", sweep={"n": (1,)}, inputs=(), build=lambda module, size: module(), variants={"stock": Variant(dict)})
@@ -165,9 +166,10 @@ named = Layer(name="named", sweep={"n": (1,)}, inputs=(), build=lambda module, s
         sweep={"batch": (1, 8), "width": (64,)},
         variants=(VariantFacts("stock", False, "any"), VariantFacts("triton", False, "gpu"), VariantFacts("compile", True, "any")),
         absent={"function": "the same as stock"},
+        gpu_sweep={"batch": (8, 4096)},
     )
     assert (computed.name, computed.line) == ("linear2", 1)
-    assert (named.name, named.line) == ("named", 19)
+    assert (named.name, named.line) == ("named", 20)
 
 
 def test_a_file_outside_the_current_folder_is_shown_by_its_whole_path(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from layerbench.bench.data.record import Device, LayerFacts, VariantFacts
 from layerbench.bench.declare.mistake import Mistake
@@ -58,8 +59,35 @@ def test_layers_then_dtypes_then_devices() -> None:
     ]
 
 
+LARGE = structs.replace(facts("norm", {"batch": (1, 8), "width": (64,)}, "stock"), gpu_sweep={"batch": (8, 4096)})
+
+
+def test_a_gpu_visits_sizes_of_its_own_and_a_dimension_without_them_keeps_the_sweeps() -> None:
+    assert ids(LARGE, present=(CPU, CUDA), steps=("forward",), dtypes=("float32",)) == [
+        *("norm-forward-cpu-float32-batch1-width64 stock", "norm-forward-cpu-float32-batch8-width64 stock"),
+        *("norm-forward-cuda-float32-batch8-width64 stock", "norm-forward-cuda-float32-batch4096-width64 stock"),
+    ]
+    set_ = ids(LARGE, present=(CPU, CUDA), steps=("forward",), dtypes=("float32",), sizes={"batch": (3,)})
+    assert set_ == ["norm-forward-cpu-float32-batch3-width64 stock", "norm-forward-cuda-float32-batch3-width64 stock"]
+    xpu = structs.replace(CUDA, kind="xpu")
+    assert [task.point.size["batch"] for task in plan((LARGE,), (xpu,), Selection(steps=("forward",), dtypes=("float32",)))] == [8, 4096]
+
+
+def test_every_device_has_its_own_default_dtypes() -> None:
+    def dtypes(*present: Device, **chosen: Any) -> list[tuple[str, str]]:
+        tasks = plan((facts("a", {"n": (1,)}, "stock"),), present, Selection(steps=("forward",), **chosen))
+        return [(task.point.device, task.point.dtype) for task in tasks]
+
+    old = structs.replace(CUDA, dtypes=("float32", "float16"))
+    assert dtypes(CPU) == [("cpu", "float32")]
+    assert dtypes(CPU, CUDA) == [("cpu", "float32"), ("cuda", "float32"), ("cuda", "bfloat16")]
+    assert dtypes(CPU, CUDA, devices=("gpu",)) == [("cuda", "float32"), ("cuda", "bfloat16")]
+    assert dtypes(CPU, old) == [("cpu", "float32"), ("cuda", "float32")]
+    assert dtypes(CPU, CUDA, dtypes=("bfloat16",)) == [("cpu", "bfloat16"), ("cuda", "bfloat16")]
+
+
 def test_an_override_replaces_the_sweep_and_a_size_given_twice_is_visited_once() -> None:
-    assert sizes(RMSNORM, {"batch": (3, 3, 5)}) == [
+    assert sizes(RMSNORM, "cpu", {"batch": (3, 3, 5)}) == [
         *({"batch": 3, "width": 64}, {"batch": 5, "width": 64}),
         *({"batch": 3, "width": 128}, {"batch": 5, "width": 128}),
     ]
@@ -158,7 +186,8 @@ def test_an_expression_that_does_not_read_or_selects_nothing(expression: str, sa
     [((), ["cpu", "cuda"]), (("gpu",), ["cuda"]), (("cuda", "gpu", "cuda"), ["cuda"]), (("cuda", "cpu"), ["cuda", "cpu"])],
 )
 def test_devices(wanted: tuple[str, ...], kinds: list[str]) -> None:
-    tasks = plan((RMSNORM,), (CPU, CUDA), Selection(devices=wanted, steps=("forward",), sizes={"width": (64,)}))
+    chosen = Selection(devices=wanted, steps=("forward",), dtypes=("float32",), sizes={"width": (64,)})
+    tasks = plan((RMSNORM,), (CPU, CUDA), chosen)
     assert [task.point.device for task in tasks] == kinds
 
 

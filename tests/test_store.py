@@ -52,6 +52,14 @@ def test_a_run_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     assert files(path.parent) == [".gitignore", "run.json"]
 
 
+def test_a_file_from_before_layers_had_sizes_of_their_own_on_a_gpu(tmp_path: Path) -> None:
+    document = written(tmp_path / "run.json")
+    for layer in document["layerbench"]["layers"]:
+        assert layer.pop("gpu_sweep") == {}
+    (tmp_path / "run.json").write_text(json.dumps(document), encoding="utf-8")
+    assert run_file.read(tmp_path / "run.json") == whole()
+
+
 def test_each_sample_stands_once_in_the_file(tmp_path: Path) -> None:
     document = written(tmp_path / "run.json")
     timings = [record["outcome"].get("timing") for record in document["layerbench"]["records"]]

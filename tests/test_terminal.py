@@ -147,6 +147,18 @@ gelu     stock                   batch=1,8 width=64  [my]/layers/gelu.py:7"""
     )
 
 
+def test_layers_with_sizes_of_their_own_on_a_gpu() -> None:
+    to = console()
+    overview.print_layers(to, [replace(layer(), gpu_sweep={"batch": (64, 8192)})])
+    assert (
+        text(to)
+        == """\
+layer    variants                sweep               file
+softmax  stock, triton, compile  batch=1,8,64        layers/softmax.py:12
+                                 GPU: batch=64,8192"""
+    )
+
+
 def test_progress_is_silent_where_there_is_no_terminal() -> None:
     to = console()
     with overview.watching(to, 2) as watch:

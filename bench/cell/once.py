@@ -14,7 +14,7 @@ class Once:
     def __init__(self, enter: Enter) -> None:
         self._enter = enter
         self._proofs: dict[tuple[str, str, str], dict[str, list[TensorError] | Failed]] = {}  # layer, dtype, device -> variant ->
-        self._sweeps: dict[tuple[str, str], SweepGraphs | None] = {}  # layer, variant ->
+        self._sweeps: dict[tuple[str, str, str], SweepGraphs | None] = {}  # layer, variant, device ->
 
     def proofs(self, layer: Layer, variants: Iterable[str], point: Point) -> dict[str, list[TensorError] | Failed]:
         """Each variant's errors at the layer's odd sizes and scales of weights, or why it is not the same layer."""
@@ -24,11 +24,12 @@ class Once:
             known |= prove(layer, new, point.dtype, point.device, self._enter)
         return {name: known[name] for name in names}
 
-    def sweeps(self, layer: Layer, variants: Iterable[str]) -> dict[str, SweepGraphs | None]:
-        """What each of the compiled variants would compile over the layer's whole sweep; None: it cannot be counted here."""
+    def sweeps(self, layer: Layer, variants: Iterable[str], device: str) -> dict[str, SweepGraphs | None]:
+        """What each of the compiled variants would compile over the layer's whole sweep on the device; None: it cannot be counted here."""
         compiled = [name for name in variants if layer.variants[name].compile]
         for name in compiled:
-            if (layer.name, name) not in self._sweeps:
+            if (layer.name, name, device) not in self._sweeps:
                 self._enter("compile", name)
-                self._sweeps[layer.name, name] = None if compiling.missing_compiler() else compiling.over_sweep(layer, name)
-        return {name: self._sweeps[layer.name, name] for name in compiled}
+                found = None if compiling.missing_compiler() else compiling.over_sweep(layer, name, device)
+                self._sweeps[layer.name, name, device] = found
+        return {name: self._sweeps[layer.name, name, device] for name in compiled}

@@ -99,7 +99,7 @@ class Session:
                 self._compiled = self._compiled or tempfile.TemporaryDirectory(prefix="layerbench-")
                 compiling.start_compiler(self._compiled.name, point.device)
             self._started.add(point.device)
-        sweeps = self._once.sweeps(layer, request.variants)
+        sweeps = self._once.sweeps(layer, request.variants, point.device)
         proofs = self._once.proofs(layer, request.variants, point)
         cell = Cell(layer, point, request.variants, proofs, self._enter, sweeps, self._cold(point))
         self._cell = (point.cell, request.variants, cell)

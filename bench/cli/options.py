@@ -27,7 +27,10 @@ Words = Annotated[
 Devices = Annotated[
     list[str] | None, typer.Option("--device", metavar="NAME", help="cpu, gpu (whichever there is), cuda, ...  Default: all present.")
 ]
-Dtypes = Annotated[list[str] | None, typer.Option("--dtype", metavar="NAME", help="float32, bfloat16, float16.  Default: float32.")]
+Dtypes = Annotated[
+    list[str] | None,
+    typer.Option("--dtype", metavar="NAME", help="float32, bfloat16, float16.  Default: float32; on a GPU bfloat16 too."),
+]
 Steps = Annotated[
     list[str] | None, typer.Option("--step", metavar="NAME", help="forward, backward, training, update.  Default: forward and backward.")
 ]

@@ -49,6 +49,7 @@ class LayerFacts(Struct, frozen=True):
     absent: dict[str, str]  # variant -> why there is none
     on_request: bool = False  # measured by --all and by -k only
     digest: str = ""  # of the layer's code: see identity.  "": not known, as in run files from before it was
+    gpu_sweep: dict[str, tuple[int, ...]] = {}  # dimension -> its values on a GPU; the dimensions that it leaves out are the sweep's
 
     @property
     def reference(self) -> str:

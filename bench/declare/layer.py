@@ -119,6 +119,7 @@ class Layer:
                standard deviation.  Equivalence is proved with each of them.
     calls      of a layer that changes its own state, how many calls are made before outputs and state are compared; 1 of others.
     on_request leave the layer out of a run that names no layers: --all and -k measure it.  For suites too long to run whole every time.
+    gpu_sweep  dimension -> the values to visit on a GPU instead of the sweep's; a dimension that is left out keeps the sweep's.
 
     Raises Mistake where the parts do not fit together.
     """
@@ -134,10 +135,11 @@ class Layer:
     init: Init = "default"
     calls: int = 1
     on_request: bool = False
+    gpu_sweep: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_name("layer", self.name, NAME)
-        self._check_sweep()
+        self._check_sweeps()
         self._check_verify_at()
         self._check_inputs()
         self._check_build()
@@ -151,20 +153,27 @@ class Layer:
         if not isinstance(self.on_request, bool):
             self._refuse("on_request", self.on_request, "write True or False")
 
+    def sweep_on(self, device: str) -> dict[str, tuple[int, ...]]:
+        """Dimension -> the values that are visited on a kind of device, as "cuda": the sweep's on "cpu"."""
+        return dict(self.sweep) if device == "cpu" else {**self.sweep, **self.gpu_sweep}
+
     def _refuse(self, field: str, value: object, fix: str) -> NoReturn:
         raise Mistake(f"layer {self.name!r}: {field} is {shown(value)}; {fix}")
 
-    def _check_sweep(self) -> None:
-        if not isinstance(self.sweep, Mapping):
-            self._refuse("sweep", self.sweep, 'write a dict from dimension to sizes, as {"batch": (1, 8, 64)}')
-        if not self.sweep:
+    def _check_sweeps(self) -> None:
+        if isinstance(self.sweep, Mapping) and not self.sweep:
             raise Mistake(f'layer {self.name!r}: the sweep is empty; write for example sweep={{"batch": (1, 8, 64)}}')
-        for dimension, values in self.sweep.items():
-            check_name("sweep dimension", dimension, DIMENSION)
-            if not isinstance(values, tuple | list) or not values or not all(is_size(value) for value in values):
-                self._refuse(f"sweep[{dimension!r}]", values, "write a tuple of positive whole numbers, as (1, 8, 64)")
-            if len(set(values)) < len(values):
-                self._refuse(f"sweep[{dimension!r}]", values, "write every size once")
+        for name, sweep in (("sweep", self.sweep), ("gpu_sweep", self.gpu_sweep)):
+            if not isinstance(sweep, Mapping):
+                self._refuse(name, sweep, 'write a dict from dimension to sizes, as {"batch": (1, 8, 64)}')
+            for dimension, values in sweep.items():
+                if name == "gpu_sweep":
+                    self._check_dimension(name, dimension)
+                check_name("sweep dimension", dimension, DIMENSION)
+                if not isinstance(values, tuple | list) or not values or not all(is_size(value) for value in values):
+                    self._refuse(f"{name}[{dimension!r}]", values, "write a tuple of positive whole numbers, as (1, 8, 64)")
+                if len(set(values)) < len(values):
+                    self._refuse(f"{name}[{dimension!r}]", values, "write every size once")
 
     def _check_verify_at(self) -> None:
         if not isinstance(self.verify_at, tuple | list) or not all(isinstance(size, Mapping) for size in self.verify_at):

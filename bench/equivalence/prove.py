@@ -18,7 +18,7 @@ Enter = Callable[[str, str], None]  # (stage, variant): said before each piece o
 
 
 def sizes(layer: Layer) -> list[dict[str, int]]:
-    """The verify_at sizes, each filled up with the sweep's smallest values."""
+    """The verify_at sizes, each filled up with the smallest values of the sweep on the CPU, on every device."""
     smallest = {dimension: min(values) for dimension, values in layer.sweep.items()}
     return [smallest | dict(size) for size in layer.verify_at or ({next(iter(smallest)): 3},)]
 

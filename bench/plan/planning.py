@@ -13,7 +13,7 @@ from .steps import OPTIMIZERS, STEPS, written
 
 DTYPES = ("float32", "bfloat16", "float16")
 DEFAULT_STEPS = ("forward", "backward")
-DEFAULT_DTYPES = ("float32",)
+DEFAULT_DTYPES = {"cpu": ("float32",), "gpu": ("float32", "bfloat16")}
 DEFAULT_OPTIMIZERS = ("sgd",)
 
 
@@ -41,15 +41,17 @@ class Task:
 def plan(layers: Sequence[LayerFacts], devices: Sequence[Device], selection: Selection) -> list[Task]:
     """The tasks of a run.  Points that share a cell (all but the step) follow one another.  Raises Mistake on an unknown word."""
     chosen = _devices(devices, selection.devices)
-    dtypes = _known("dtype", selection.dtypes, DTYPES) or DEFAULT_DTYPES
+    dtypes = _known("dtype", selection.dtypes, DTYPES)
     steps = _steps(selection)
     check_sizes(layers, selection.sizes)
     layers = wanted(layers, selection)
     tasks = []
-    for layer, dtype, device in itertools.product(layers, dtypes, chosen):
+    for layer, dtype, device in itertools.product(layers, dtypes or DTYPES, chosen):
+        if not dtypes and dtype not in default_dtypes(device):
+            continue
         if dtype not in device.dtypes:
             raise Mistake(f"--dtype {dtype}: {device.kind} does not compute in it; it has {', '.join(device.dtypes)}")
-        for size, step in itertools.product(sizes(layer, selection.sizes), steps):
+        for size, step in itertools.product(sizes(layer, device.kind, selection.sizes), steps):
             names = tuple(variant.name for variant in layer.variants)
             tasks.append(Task(Point(layer.name, size, dtype, device.kind, step), names))
     return select(tasks, selection.expression)
@@ -61,9 +63,18 @@ def wanted(layers: Sequence[LayerFacts], selection: Selection) -> Sequence[Layer
     return layers if selection.everything or selection.expression or not usual else usual
 
 
-def sizes(layer: LayerFacts, override: Mapping[str, tuple[int, ...]]) -> list[dict[str, int]]:
-    """Every combination of the sweep's values, the first dimension fastest, so that a chart fills from left to right."""
-    sweep = {dimension: dict.fromkeys(override.get(dimension, values)) for dimension, values in layer.sweep.items()}
+def default_dtypes(device: Device) -> tuple[str, ...]:
+    """Those that are measured where no dtype was asked for: float32; on an accelerator that computes in it, bfloat16 too."""
+    return tuple(dtype for dtype in DEFAULT_DTYPES["cpu" if device.kind == "cpu" else "gpu"] if dtype in device.dtypes)
+
+
+def sizes(layer: LayerFacts, device: str, override: Mapping[str, tuple[int, ...]]) -> list[dict[str, int]]:
+    """Every combination of the values that the sweep has for a kind of device, "cpu" or any other, as far as none override them.
+
+    The first dimension changes fastest, so that a chart fills from left to right.
+    """
+    declared = layer.sweep if device == "cpu" else layer.sweep | layer.gpu_sweep
+    sweep = {dimension: dict.fromkeys(override.get(dimension, values)) for dimension, values in declared.items()}
     dimensions = list(sweep)
     combinations = itertools.product(*(sweep[dimension] for dimension in reversed(dimensions)))
     return [dict(zip(dimensions, reversed(values), strict=True)) for values in combinations]

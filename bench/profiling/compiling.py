@@ -97,15 +97,17 @@ def _compile_cold(subject: Subject, differentiable: bool, cold: bool) -> Compile
     return Compiled(seconds, _graphs() - graphs, reasons, 0, cold=cold)
 
 
-def over_sweep(layer: Layer, variant: str) -> SweepGraphs | None:
-    """Graphs that dynamo captures where one module meets every size of the sweep's first dimension, the others at their smallest.
+def over_sweep(layer: Layer, variant: str, device: str) -> SweepGraphs | None:
+    """Graphs that dynamo captures where one module meets every size of the first dimension, the others at their smallest.
 
-    Traced on tensors without data and compiled by nobody (backend "eager"), so it takes no time to speak of; what Inductor would add
-    to the guards is not seen.  None where the module's parameters depend on that dimension, or where tracing fails or captures nothing.
+    device is a kind, "cpu" or any other: its sizes of the sweep.  Traced on tensors without data and compiled by nobody (backend "eager"),
+    so it takes no time to speak of; what Inductor would add to the guards is not seen.  None where the module's parameters depend on that
+    dimension, or where tracing fails or captures nothing.
     """
-    dimension, *others = layer.sweep
-    smallest = {name: min(layer.sweep[name]) for name in others}
-    sizes = [{dimension: value} | smallest for value in dict.fromkeys(layer.sweep[dimension])]
+    sweep = layer.sweep_on(device)
+    dimension, *others = sweep
+    smallest = {name: min(sweep[name]) for name in others}
+    sizes = [{dimension: value} | smallest for value in dict.fromkeys(sweep[dimension])]
     forget()
     try:
         with torch.device("meta"):

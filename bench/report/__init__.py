@@ -10,13 +10,13 @@ from typing import Any
 import msgspec
 import pandas as pd
 
-from ..analysis import frame, sanity, summary, win_matrix
+from ..analysis import devices, frame, sanity, summary, win_matrix
 from ..data.change import Change
 from ..data.record import Run
 from ..stats import estimates
 from ..storage import output
 from . import changes as changed
-from . import details, devices, figures, html, looks, panels, same, tables, validity, words
+from . import details, figures, html, looks, panels, same, tables, validity, words
 
 BUNDLE = "plotly-basic.min.js"
 KINDS = {"speedup": "Speed-up", "time": "Time", "memory": "Memory", "split": "Forward / backward"}
@@ -86,6 +86,7 @@ def _sections(run: Run, table: pd.DataFrame, names: Sequence[str]) -> tuple[list
     """Per layer what page.html shows, and every chart's (kind, figure) in the order of its number."""
     places = details.places(run)
     charts: list[tuple[str, Any]] = []
+    crossings = devices.crossings(table)
     sections = []
     for layer, parts in panels.by_layer(run, panels.panels(run, table)):
         shown = []
@@ -96,6 +97,7 @@ def _sections(run: Run, table: pd.DataFrame, names: Sequence[str]) -> tuple[list
                 drawn.append((chart, len(charts)))
                 charts.append((chart.kind, chart.figure))  # None where all is zero: page.html says so
             shown.append({"panel": panel, "charts": drawn, "notes": missing, "lines": tables.lines(panel, missing, places)})
-        section = {"layer": layer, "panels": shown, "sizes": panels.sizes(parts), "devices": devices.crossings(parts)}
+        beaten = [each.sentence(words.times) for each in crossings if each.layer == layer.name]
+        section = {"layer": layer, "panels": shown, "sizes": panels.sizes(parts), "devices": beaten}
         sections.append(section | {"compiled": tables.compiling(parts), "accuracy": tables.accuracy(run, layer)})
     return sections, charts

@@ -66,14 +66,19 @@ def by_layer(run: Run, parts: Sequence[Panel]) -> Iterator[tuple[LayerFacts, lis
             yield layer, mine
 
 
-def sizes(parts: Sequence[Panel]) -> dict[str, list[int]]:
-    """Dimension -> the values that were visited, which the command line may have chosen in place of the declared sweep."""
-    seen: dict[str, set[int]] = {}
+def sizes(parts: Sequence[Panel]) -> dict[str, dict[str, list[int]]]:
+    """Device -> dimension -> the values that were visited there, which the command line may have chosen in place of the declared ones.
+
+    The device is "" where all visited the same.
+    """
+    seen: dict[str, dict[str, set[int]]] = {}
     for panel in parts:
         for row in panel.rows:
             for dimension, value in row.size.items():
-                seen.setdefault(dimension, set()).add(value)
-    return {dimension: sorted(values) for dimension, values in seen.items()}
+                seen.setdefault(panel.device, {}).setdefault(dimension, set()).add(value)
+    first, *others = seen.values()
+    shown = seen if any(other != first for other in others) else {"": first}
+    return {device: {dimension: sorted(values) for dimension, values in found.items()} for device, found in shown.items()}
 
 
 def names(run: Run) -> list[str]:

@@ -71,20 +71,21 @@ LOW, HIGH = 0.1, 2.0  # of inputs drawn positive
 
 
 def draw(draws: Sequence[Draw], size: Size, dtype: torch.dtype, device: str, seed: int) -> tuple[Tensor, ...]:
-    """The inputs of a point: the same numbers for a seed on every device, drawn on the CPU."""
-    generator = torch.Generator().manual_seed(seed)
+    """The inputs of a point: the same numbers for a seed on every device, drawn on the CPU; on "meta" shapes alone, without a number."""
+    at = torch.device("meta" if device == "meta" else "cpu")
+    generator = None if device == "meta" else torch.Generator().manual_seed(seed)
     drawn = []
     for spec in draws:
         shape = [size[dim] if isinstance(dim, str) else dim for dim in spec.dims]
         if spec.kind == "integers":
             below = size[spec.below] if isinstance(spec.below, str) else spec.below
             assert below is not None
-            drawn.append(torch.randint(below, shape, generator=generator).to(device))
+            drawn.append(torch.randint(below, shape, generator=generator, device=at).to(device))
         else:
             numbers = (
-                torch.randn(shape, generator=generator)
+                torch.randn(shape, generator=generator, device=at)
                 if spec.kind == "normal"
-                else LOW + (HIGH - LOW) * torch.rand(shape, generator=generator)
+                else LOW + (HIGH - LOW) * torch.rand(shape, generator=generator, device=at)
             )
             drawn.append(numbers.to(dtype).to(device).requires_grad_())
     return tuple(drawn)

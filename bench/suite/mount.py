@@ -198,6 +198,7 @@ def _facts(layer: Layer, file: Path) -> LayerFacts:
         variants=tuple(VariantFacts(name, variant.compile, variant.devices) for name, variant in layer.variants.items()),
         absent=dict(layer.absent),
         on_request=layer.on_request,
+        gpu_sweep={dimension: tuple(values) for dimension, values in layer.gpu_sweep.items()},
     )
 
 

@@ -1,7 +1,7 @@
 """What a run looks like in a terminal: progress while it goes on, then the verdict sentence and the win matrix.  Same words as the page."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import pandas as pd
@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column, Table
 from rich.text import Text
 
-from ..analysis import summary, weak_checks, win_matrix
+from ..analysis import devices, summary, weak_checks, win_matrix
 from ..analysis.win_matrix import Cell, Row
 from ..data.record import Failed, LayerFacts, Record, Run, Skipped
 from ..declare.layer import NOISE_FLOOR
@@ -81,7 +81,8 @@ def print_run(console: Console, run: Run, table: pd.DataFrame) -> None:
         console.print(block)
     mixed = win_matrix.mixed(run, table)
     console.print(Text(_legend(table, bool(mixed)), style="dim"))
-    for line in [*mixed, *invalid(table), *reasons(run)]:
+    beaten = [f"{each.layer} {each.sentence(lambda gain: f'{ratio(gain)}x')}" for each in devices.crossings(table)]
+    for line in [*mixed, *beaten, *invalid(table), *reasons(run)]:
         console.print(Text(line))
     print_weak(console, run.records)
 
@@ -121,13 +122,17 @@ def print_layers(console: Console, layers: Sequence[LayerFacts]) -> None:
     for name in ("layer", "variants", "sweep", "file"):
         table.add_column(name, overflow="fold")
     for layer in layers:
-        sweep = " ".join(f"{dimension}={','.join(map(str, values))}" for dimension, values in layer.sweep.items())
+        sweep = _sizes(layer.sweep) + (f"\nGPU: {_sizes(layer.gpu_sweep)}" if layer.gpu_sweep else "")
         names = [variant.name for variant in layer.variants]
         marked = layer.name + " *" * layer.on_request
         table.add_row(*map(Text, (marked, ", ".join(names), sweep, f"{layer.file}:{layer.line}")))
     console.print(table)
     if any(layer.on_request for layer in layers):
         console.print(f"* on request: measured by  {invocation.command()} run --all,  or by -k with its name")
+
+
+def _sizes(sweep: Mapping[str, Sequence[int]]) -> str:
+    return " ".join(f"{dimension}={','.join(map(str, values))}" for dimension, values in sweep.items())
 
 
 def _matrix(console: Console, run: Run, table: pd.DataFrame) -> list[Table]:
@@ -167,7 +172,8 @@ def _cell(cell: Cell) -> Text:
 
 
 def _legend(table: pd.DataFrame, mixed: bool) -> str:
-    words = "Times faster than the reference, geometric mean over the sizes, 95 % interval: ▲ faster, ▼ slower, = same, ? unclear."
+    over = "sizes and dtypes" if table.groupby("device").dtype.nunique().max() > 1 else "sizes"
+    words = f"Times faster than the reference, geometric mean over the {over}, 95 % interval: ▲ faster, ▼ slower, = same, ? unclear."
     if mixed:
         words += " ↕ mixed: faster at some sizes and slower at others, listed below."
     if (table.outcome == "checked").any():

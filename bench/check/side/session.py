@@ -96,7 +96,7 @@ class Sides:
         is_head = request.side == "head"
         known = self._once[request.side]
         proofs = known.proofs(layer, names, point) if is_head else {}
-        sweeps = known.sweeps(layer, names)
+        sweeps = known.sweeps(layer, names, point.device)
         return Examined(Cell(layer, point, names, proofs, self._enter, sweeps, cold=False).facts(leaks=is_head))
 
     def _sketch(self, request: SketchReference) -> Sketched:
