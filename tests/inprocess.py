@@ -52,7 +52,7 @@ def install(monkeypatch: pytest.MonkeyPatch, folder: Path, cost: Cost = same_cos
     monkeypatch.setattr(contention, "SHORTEST", math.inf)
 
     @contextmanager
-    def workers(suite: str, threads: int, hang_seconds: float) -> Iterator[tuple[InProcess, InProcess]]:
+    def workers(suite: str, threads: int, hang_seconds: float, tf32: bool = False) -> Iterator[tuple[InProcess, InProcess]]:
         worker, prover = InProcess(suite, threads, cost), InProcess(suite, threads, cost)
         prover.describe()
         try:

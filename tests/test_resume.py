@@ -179,7 +179,7 @@ def test_a_full_disk_under_way_says_how_to_go_on(folder: Path, monkeypatch: pyte
         put(self, text)
 
     monkeypatch.setattr(journal.Journal, "_put", full)
-    assert inprocess.layerbench(monkeypatch, "run", *OPTIONS) == 2
+    assert inprocess.layerbench(monkeypatch, "run", "--quiet", *OPTIONS) == 2
     (path,) = (folder / "results").glob("*.journal")
     assert capsys.readouterr().err == (
         "layerbench: cannot write in results/: No space left on device; fix that, or give another folder with --out; "
@@ -194,11 +194,11 @@ def test_another_run_on_the_same_device_is_said_and_noted(
 ) -> None:
     told = "another run of layerbench was going on, on cpu: the times of both may be worse than they need be"
     with lock.held(["cuda"]):
-        assert inprocess.layerbench(monkeypatch, "run", *OPTIONS) == 0
+        assert inprocess.layerbench(monkeypatch, "run", "--quiet", *OPTIONS) == 0
     assert newest(folder).notes == ()
     assert capsys.readouterr().err == ""
     with lock.held(["cpu"]):
-        assert inprocess.layerbench(monkeypatch, "run", *OPTIONS) == 0
+        assert inprocess.layerbench(monkeypatch, "run", "--quiet", *OPTIONS) == 0
     assert newest(folder).notes == (told,)
     assert capsys.readouterr().err == f"layerbench: {told}\n"
 

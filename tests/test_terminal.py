@@ -159,14 +159,16 @@ softmax  stock, triton, compile  batch=1,8,64        layers/softmax.py:12
     )
 
 
-def test_progress_is_silent_where_there_is_no_terminal() -> None:
+def test_a_log_has_a_line_per_finished_point_and_none_where_it_is_to_be_quiet(capsys: pytest.CaptureFixture[str]) -> None:
     to = console()
-    with overview.watching(to, 2) as watch:
-        watch.begin("softmax-forward")
-        watch.waiting("verify", "triton")
-        watch.done()
+    for quiet in (False, True):
+        with overview.watching(to, 2, quiet) as watch:
+            watch.begin("softmax-forward")
+            watch.waiting("verify", "triton")
+            watch.done()
     assert isinstance(to.file, io.StringIO)
     assert to.file.getvalue() == ""
+    assert capsys.readouterr().err == "1/2 softmax-forward, 0 s\n"
 
 
 def test_progress_on_a_terminal_says_where_the_run_is() -> None:

@@ -33,8 +33,15 @@ class Talks(nn.ReLU):
 class NoKernel(nn.ReLU):
     pass
 
+class Loses(nn.ReLU):
+    def forward(self, x):  # as an illegal access on a GPU: the error, and nothing works after it in this process
+        from layerbench.bench.subject import fault
+        fault._lost = lambda: True
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
 relu = Layer("relu", {"batch": (4,)}, (randn("batch", 8),), lambda module, size: module(),
     {"stock": Variant(nn.ReLU), "segfault": Variant(Segfault), "hangs": Variant(Hangs), "talks": Variant(Talks),
+     "loses": Variant(Loses),
      "nokernel": Variant(NoKernel, devices=GPU)})
 """
 
@@ -47,6 +54,19 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("suite") / "faulty.py"
     path.write_text(SUITE)
     return str(path)
+
+
+def test_a_variant_that_breaks_the_device_fails_alone_and_a_new_process_goes_on(suite: str) -> None:
+    worker = Worker(Describe(suite, 1), {})
+    try:
+        with pytest.raises(WorkerDied) as death:
+            worker.answer(Measure(POINT, ("stock", "loses"), 0.1, ""))
+        assert (death.value.stage, death.value.variant) == ("verify", "loses")
+        assert death.value.reason == "the worker process died: CUDA error: an illegal memory access was encountered"
+        answer = worker.answer(Measure(POINT, ("stock",), 0.1, ""))
+        assert isinstance(answer, Finished) and isinstance(answer.records[0].outcome, Measured)
+    finally:
+        worker.close()
 
 
 def test_deaths_and_hangs_are_told_with_stage_and_variant_and_a_new_worker_goes_on(suite: str) -> None:

@@ -20,7 +20,7 @@ from ..check.show import files as check_files
 from ..data.check_record import exit_code as exit_code_of_check
 from ..data.record import SCHEMA, Failed, Run
 from ..declare.mistake import Mistake
-from ..plan import planning
+from ..plan import forecast, planning
 from ..plan.budget import LONGEST
 from ..plan.planning import Selection, Task
 from ..process.handle import HANG_SECONDS, Worker, workers
@@ -53,17 +53,22 @@ def run_suite(
     interleaved: bool = True,
     hang_seconds: float = HANG_SECONDS,
     open_page: bool = False,
+    tf32: bool = False,
+    quiet: bool = False,
+    clock: str = "device",
 ) -> int:
-    """Measure a suite and write its run file and page.  Returns the exit code."""
-    order = Order(_from_anywhere(suite), selection, threads, seconds, hang_seconds)
-    whole = _measure(suite, order, out, command, interleaved, dry_run)
-    return _show(whole, out, open_page) if whole else 0
+    """Measure a suite and write its run file and page.  Returns the exit code.  clock: what ranks, as in `frame.by_clock`."""
+    order = Order(_from_anywhere(suite), selection, threads, seconds, hang_seconds, tf32)
+    whole = _measure(suite, order, out, command, interleaved, dry_run, quiet)
+    return _show(whole, out, open_page, clock) if whole else 0
 
 
-def _measure(suite: str, order: Order, out: Path, command: str, interleaved: bool = True, dry_run: bool = False) -> Run | None:
+def _measure(
+    suite: str, order: Order, out: Path, command: str, interleaved: bool = True, dry_run: bool = False, quiet: bool = False
+) -> Run | None:
     """The run, which is written; None where its points were only to be printed.  suite: as it was typed."""
     started, selection = datetime.now(UTC), order.selection
-    with workers(suite, order.threads, order.hang_seconds) as (worker, prover):
+    with workers(suite, order.threads, order.hang_seconds, order.tf32) as (worker, prover):
         described = worker.describe()
         tasks = planning.plan(described.layers, described.environment.devices, selection)
         if left := len(described.layers) - len(planning.wanted(described.layers, selection)):
@@ -71,17 +76,19 @@ def _measure(suite: str, order: Order, out: Path, command: str, interleaved: boo
         if dry_run:
             _print_plan(tasks)
             return None
+        if words := forecast.warning(tasks, described.layers, order.budget_seconds):
+            print(f"layerbench: {words}", file=sys.stderr)
         begun = started.isoformat(timespec="seconds")
         header = Run(SCHEMA, "", begun, 0.0, command, suite, interleaved, described.environment, described.layers, ())
         work = job.begin(Begun(header, order, ()), tasks, out / "results")
-        return _carry_out(work, described, worker, prover)
+        return _carry_out(work, described, worker, prover, quiet)
 
 
 def resume_run(path: Path | None, out: Path, open_page: bool = False) -> int:
     """Measure what a run that was cut short has not measured yet, and write its run file and page.  Returns the exit code."""
     path = path or journal.newest(out / "results")
     order = journal.read(path)[0].order
-    with workers(order.suite, order.threads, order.hang_seconds) as (worker, prover):
+    with workers(order.suite, order.threads, order.hang_seconds, order.tf32) as (worker, prover):
         described = worker.describe()
         tasks = journal.read(path)[0].again or planning.plan(described.layers, described.environment.devices, order.selection)
         work = job.take_up(path, described, tasks)
@@ -97,7 +104,7 @@ def run_again(file: Path, seconds: float, out: Path, command: str, hang_seconds:
         print(f"{file}: no point was too noisy or disturbed, so there is nothing to measure again")
         return 0
     threads = old.environment.threads
-    with workers(old.suite, threads, hang_seconds) as (worker, prover):
+    with workers(old.suite, threads, hang_seconds, tf32=old.environment.flags.get("TF32") == "true") as (worker, prover):
         described = worker.describe()
         run = structs.replace(
             old,
@@ -114,8 +121,8 @@ def run_again(file: Path, seconds: float, out: Path, command: str, hang_seconds:
     return _show(whole, out, open_page)
 
 
-def _carry_out(work: Job, described: Described, worker: Worker, prover: Worker) -> Run:
-    with overview.watching(Console(stderr=True), len(work.left)) as watch:
+def _carry_out(work: Job, described: Described, worker: Worker, prover: Worker, quiet: bool = False) -> Run:
+    with overview.watching(Console(stderr=True), len(work.left), quiet) as watch:
         worker.on_wait = prover.on_wait = watch.waiting
         return job.carry_out(work, described, worker, prover, watch)
 
@@ -136,13 +143,13 @@ def exit_code(run: Run) -> int:
     return 1 if failed or invalid or not frame.measured(run) else 0
 
 
-def write_reports(files: Sequence[Path], out: Path, open_page: bool = False) -> None:
+def write_reports(files: Sequence[Path], out: Path, open_page: bool = False, clock: str = "device") -> None:
     """A page per run file, or file of a check; the newest run of results/ where none is named."""
     for file in files or [run_file.newest(out / "results")]:
         if file.name.endswith(output.CHECK_SUFFIX):
             page = check_files.write(check_files.read(file), out)["page"]
         else:
-            page = publish.write(run_file.read(file), out)
+            page = publish.write(frame.by_clock(run_file.read(file), clock), out)
         print(publish.address(page))
         if open_page:
             publish.show(page)
@@ -214,11 +221,12 @@ def compare_runs(old: Path, new: Path, out: Path) -> int:
     return 1 if compare.failures(changes) else 0
 
 
-def _show(run: Run, out: Path, open_page: bool) -> int:
-    """Print a run, write its page, and return the exit code."""
-    overview.print_run(_console(), run, frame.tidy(run))
+def _show(run: Run, out: Path, open_page: bool, clock: str = "device") -> int:
+    """Print a run, write its page, and return the exit code.  clock: what ranks; the run file has both."""
+    seen = frame.by_clock(run, clock)
+    overview.print_run(_console(), seen, frame.tidy(seen))
     print(f"results: {out / 'results' / run.name}.json")
-    page = publish.write(run, out)
+    page = publish.write(seen, out)
     print(f"page:    {publish.address(page)}")
     if untold := sum(map(len, summary.disturbed(frame.tidy(run)))):
         points = "1 point" if untold == 1 else f"{untold} points"

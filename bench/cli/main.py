@@ -19,6 +19,7 @@ from . import options
 DEFAULT_SUITE = "layerbench.layers"
 DEFAULT_BUDGET = "4m"
 DEFAULT_HANG_SECONDS = 300.0
+DEFAULT_CLOCK = "device"
 CHECK_BUDGET = "5m"
 LEAST_TOLERANCE = 0.005
 
@@ -59,6 +60,9 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the points and stop.")] = False,
     sequential: options.Sequential = False,
     hang_limit: options.HangLimit = DEFAULT_HANG_SECONDS,
+    tf32: options.Tf32 = False,
+    clock: options.Clock = DEFAULT_CLOCK,
+    quiet: options.Quiet = False,
     resume: options.Resume = False,
     journal: Annotated[Path | None, typer.Argument(metavar="[JOURNAL]", help="With --resume: results/NAME.journal.")] = None,
 ) -> None:
@@ -74,7 +78,8 @@ def run(
     chosen = _selection(expression, device, dtype, step, optimizer, sizes, everything)
     command = "layerbench " + shlex.join(sys.argv[1:])
     seconds = durations.parse(budget)
-    raise typer.Exit(commands.run_suite(suite, chosen, threads, seconds, out, dry_run, command, not sequential, hang_limit, open_page))
+    how = (not sequential, hang_limit, open_page, tf32, quiet, clock)
+    raise typer.Exit(commands.run_suite(suite, chosen, threads, seconds, out, dry_run, command, *how))
 
 
 @app.command()
@@ -101,11 +106,12 @@ def report(
     files: options.Files = None,
     out: options.Out = Path(),
     open_page: options.Open = False,
+    clock: options.Clock = DEFAULT_CLOCK,
 ) -> None:
     """Write the HTML page of stored runs."""
     from . import commands
 
-    commands.write_reports(files or [], out, open_page)
+    commands.write_reports(files or [], out, open_page, clock)
 
 
 @app.command()

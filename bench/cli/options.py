@@ -82,6 +82,25 @@ Files = Annotated[list[Path] | None, typer.Argument(metavar="[RUN.json]...", hel
 RunFile = Annotated[
     Path | None, typer.Option("--run", metavar="RUN.json", help="Take it from this run file.  Default: measure the point now.")
 ]
+Tf32 = Annotated[
+    bool, typer.Option("--tf32", help="On a GPU, let float32 products and convolutions use TF32, in every variant and the reference.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No line per finished point where there is no terminal.")]
+
+
+def _clock(word: str) -> str:
+    if word not in CLOCKS:
+        raise Mistake(f"--clock {word}: give device or called")
+    return word
+
+
+CLOCKS = ("device", "called")
+Clock = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME", help="What ranks on a GPU: device, its own seconds, or called, what a caller sees in a loop.", callback=_clock
+    ),
+]
 Open = Annotated[bool, typer.Option("--open", help="Open the page in a browser.")]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Where results/ and reports/ are made.")]
 

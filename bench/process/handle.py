@@ -223,9 +223,9 @@ def _exit_in_words(code: int) -> str:
 
 
 @contextlib.contextmanager
-def workers(suite: str, threads: int, hang_seconds: float = HANG_SECONDS) -> Iterator[tuple[Worker, Worker]]:
+def workers(suite: str, threads: int, hang_seconds: float = HANG_SECONDS, tf32: bool = False) -> Iterator[tuple[Worker, Worker]]:
     """The measuring worker and the proving one, both ended on the way out."""
-    worker, prover = (Worker(Describe(suite, threads), environment, hang_seconds) for environment in ({}, INTERPRETER))
+    worker, prover = (Worker(Describe(suite, threads, tf32), environment, hang_seconds) for environment in ({}, INTERPRETER))
     try:
         yield worker, prover
     finally:

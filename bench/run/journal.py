@@ -26,6 +26,7 @@ class Order(Struct, frozen=True):
     threads: int
     budget_seconds: float
     hang_seconds: float
+    tf32: bool = False
 
 
 class Begun(Struct, frozen=True):

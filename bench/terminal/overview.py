@@ -1,6 +1,8 @@
 """What a run looks like in a terminal: progress while it goes on, then the verdict sentence and the win matrix.  Same words as the page."""
 
 import math
+import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -11,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column, Table
 from rich.text import Text
 
-from ..analysis import devices, summary, weak_checks, win_matrix
+from ..analysis import devices, launches, summary, weak_checks, win_matrix
 from ..analysis.win_matrix import Cell, Row
 from ..data.record import Failed, LayerFacts, Record, Run, Skipped
 from ..declare.layer import NOISE_FLOOR
@@ -24,10 +26,11 @@ STYLES = {"faster": "bold cyan", "slower": "yellow", "same": "dim", "unclear": "
 
 
 class Watch:
-    """Progress on a terminal; nothing at all elsewhere, so that logs stay readable."""
+    """Progress on a terminal; elsewhere a line per finished point, so that a log shows life."""
 
-    def __init__(self, progress: Progress | None, points: int) -> None:
-        self._progress = progress
+    def __init__(self, progress: Progress | None, points: int, say: Callable[[str], None] = lambda line: None) -> None:
+        self._progress, self._say = progress, say
+        self._points, self._done, self._began = points, 0, time.monotonic()
         self._task = progress.add_task("start", total=points) if progress else None
         self._point = ""
 
@@ -40,14 +43,17 @@ class Watch:
         self._point = point
 
     def done(self) -> None:
+        self._done += 1
+        self._say(f"{self._done}/{self._points} {self._point}, {time.monotonic() - self._began:.0f} s")
         if self._progress and self._task is not None:
             self._progress.advance(self._task)
 
 
 @contextmanager
-def watching(console: Console, points: int) -> Iterator[Watch]:
+def watching(console: Console, points: int, quiet: bool = False) -> Iterator[Watch]:
+    """quiet: say nothing where there is no terminal."""
     if not console.is_terminal:
-        yield Watch(None, points)
+        yield Watch(None, points) if quiet else Watch(None, points, lambda line: print(line, file=sys.stderr, flush=True))
         return
     whole = Column(no_wrap=True)
     columns = (
@@ -82,7 +88,7 @@ def print_run(console: Console, run: Run, table: pd.DataFrame) -> None:
     mixed = win_matrix.mixed(run, table)
     console.print(Text(_legend(table, bool(mixed)), style="dim"))
     beaten = [f"{each.layer} {each.sentence(lambda gain: f'{ratio(gain)}x')}" for each in devices.crossings(table)]
-    for line in [*mixed, *beaten, *invalid(table), *reasons(run)]:
+    for line in [*mixed, *launches.lines(table), *beaten, *invalid(table), *reasons(run)]:
         console.print(Text(line))
     print_weak(console, run.records)
 
