@@ -24,6 +24,6 @@ def test_a_tracked_run_reads_and_its_page_says_what_it_says(path: Path, tmp_path
     assert first in page
     skipped = table[table.outcome == "skipped"]  # of layers without a backward, as an optimizer's step
     assert {reason.rpartition(", so ")[2] for reason in skipped.reason} <= {"there is no backward to time"}
-    assert set(table.outcome) - {"skipped"} == {"measured", "checked"}
+    assert "measured" in set(table.outcome) <= {"measured", "checked", "skipped"}  # Triton is timed where there is a GPU
     assert {layer.file.partition("/")[0] for layer in run.layers} == {"layers"}
     assert not [word for word in run.command.split() if word.startswith("/") or ".." in word]  # no path of the machine that measured

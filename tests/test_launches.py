@@ -1,12 +1,18 @@
 """Runs on a GPU with both times: who is bound by launches where, what ranks by which clock, and what the clock cannot resolve."""
 
+import io
+from pathlib import Path
+
 import pytest
 from msgspec import structs
+from rich.console import Console
 from runs import at, layer, run, took
 
+from layerbench.bench import report
 from layerbench.bench.analysis import launches, ranking, summary
 from layerbench.bench.analysis.frame import by_clock, tidy
 from layerbench.bench.data.record import Measured, OnDevice, Roof, Run
+from layerbench.bench.terminal import overview
 
 
 def on_gpu(device: float, issuing: float, called: float) -> Measured:
@@ -32,9 +38,20 @@ def test_the_size_from_which_on_a_variant_is_no_longer_bound_by_launches() -> No
 
 
 def test_a_terminal_is_told_only_where_the_two_times_disagree() -> None:
-    (line,) = launches.lines(tidy(sweep()))
-    assert line.startswith("bound by launches: softmax forward cuda float32 triton: 1.3x on the device, 0.21x as called")
-    assert launches.lines(tidy(run(at(stock=took(2.0), triton=took(1.0))))) == []
+    (found,) = launches.contradictions(tidy(sweep()))
+    assert (found.variant, found.bound[-1]) == ("triton", "batch=8")
+    assert launches.contradictions(tidy(run(at(stock=took(2.0), triton=took(1.0))))) == []
+    to = Console(file=io.StringIO(), width=80)
+    overview.print_run(to, sweep(), tidy(sweep()))
+    assert isinstance(to.file, io.StringIO)
+    lines = [" ".join(line.split()) for line in to.file.getvalue().splitlines()]
+    assert "softmax forward triton batch=8 1.33x 0.21x 190 us 30 us" in lines
+
+
+def test_the_page_has_both_times_and_what_they_say_together(tmp_path: Path) -> None:
+    text = report.write(sweep(), tmp_path / "index.html").read_text()
+    assert "times faster as called" in text and "190 us to issue and 30 us to run at batch=8; not from batch=64 on" in text
+    assert "times faster as called" not in report.render(run(at(stock=took(2.0), triton=took(1.0))))
 
 
 def test_the_clock_chooses_what_ranks() -> None:

@@ -48,10 +48,9 @@ def bounds(table: pd.DataFrame) -> list[Bound]:
     return found
 
 
-def lines(table: pd.DataFrame) -> list[str]:
-    """For a terminal: only who is faster on the device and slower as called, or the other way round, as nobody expects."""
-    odd = [each for each in bounds(table) if (each.speedup - 1) * (each.called_speedup - 1) < 0]
-    return [f"bound by launches: {each.layer} {each.step} {each.device} {each.dtype} {each.variant}: {each.words()}" for each in odd]
+def contradictions(table: pd.DataFrame) -> list[Bound]:
+    """Who is faster on the device and slower as called, or the other way round, as nobody expects."""
+    return [each for each in bounds(table) if (each.speedup - 1) * (each.called_speedup - 1) < 0]
 
 
 def _shown(size: dict[str, int], group: pd.DataFrame) -> str:

@@ -31,6 +31,7 @@ def sentences(run: Run, table: pd.DataFrame) -> tuple[list[str], list[str]]:
         if len(here):
             first.append(_device_sentence(here, device, reference))
             rest += _mean_sentences(table, here, device, reference)
+            rest += _called_sentences(table, device, reference)
         elif timed:
             first.append(f"Nothing was compared on {device}: only {reference} was timed.")
     rest += [*_noise_sentences(table), *_precision_sentences(table), *_compile_sentences(table), *_missing_sentences(table)]
@@ -82,6 +83,17 @@ def _mean_sentences(table: pd.DataFrame, known: pd.DataFrame, device: str, refer
         f"{wins.index[0]} is {mean.ratio:.2f}x as fast as {reference} on {device} "
         f"(geometric mean over {counted_points(len(mine))}, interval {mean.low:.2f}-{mean.high:.2f})."
     ]
+
+
+def _called_sentences(table: pd.DataFrame, device: str, reference: str) -> list[str]:
+    """The verdicts above are by the device's own seconds; whether a caller would say the same."""
+    seen = table[(table.device == device) & table.called_speedup.notna() & (table.variant != NOISE_FLOOR)]
+    if not len(seen):
+        return []
+    faster = int((seen.groupby("point").called_low.max() > 1).sum())
+    points = counted_points(seen.point.nunique())
+    how = "These are the device's own seconds; as called in a loop, launches included,"
+    return [f"{how} a variant is faster than {reference} on {faster} of {points}."]
 
 
 def precision(table: pd.DataFrame) -> tuple[int, int, int]:

@@ -10,13 +10,13 @@ from typing import Any
 import msgspec
 import pandas as pd
 
-from ..analysis import devices, frame, sanity, summary, win_matrix
+from ..analysis import devices, frame, launches, sanity, summary, win_matrix
 from ..data.change import Change
 from ..data.record import Run
 from ..stats import estimates
 from ..storage import output
 from . import changes as changed
-from . import details, figures, html, looks, panels, same, tables, validity, words
+from . import details, figures, html, looks, numbers, panels, same, tables, validity, words
 
 BUNDLE = "plotly-basic.min.js"
 KINDS = {"speedup": "Speed-up", "time": "Time", "memory": "Memory", "split": "Forward / backward"}
@@ -87,7 +87,7 @@ def _sections(run: Run, table: pd.DataFrame, names: Sequence[str]) -> tuple[list
     places = details.places(run)
     charts: list[tuple[str, Any]] = []
     crossings = devices.crossings(table)
-    sections = []
+    sections, bounds = [], launches.bounds(table)
     for layer, parts in panels.by_layer(run, panels.panels(run, table)):
         shown = []
         for panel in parts:
@@ -96,8 +96,10 @@ def _sections(run: Run, table: pd.DataFrame, names: Sequence[str]) -> tuple[list
             for chart in figures.charts(panel, names):
                 drawn.append((chart, len(charts)))
                 charts.append((chart.kind, chart.figure))  # None where all is zero: page.html says so
-            shown.append({"panel": panel, "charts": drawn, "notes": missing, "lines": tables.lines(panel, missing, places)})
+            rows = {"titles": numbers.titles(panel), "lines": numbers.lines(panel, missing, places)}
+            shown.append({"panel": panel, "charts": drawn, "notes": missing, **rows})
         beaten = [each.sentence(words.times) for each in crossings if each.layer == layer.name]
         section = {"layer": layer, "panels": shown, "sizes": panels.sizes(parts), "devices": beaten}
+        section["launches"] = [each for each in bounds if each.layer == layer.name]
         sections.append(section | {"compiled": tables.compiling(parts), "accuracy": tables.accuracy(run, layer)})
     return sections, charts

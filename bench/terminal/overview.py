@@ -14,6 +14,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from ..analysis import devices, launches, summary, weak_checks, win_matrix
+from ..analysis.launches import Bound
 from ..analysis.win_matrix import Cell, Row
 from ..data.record import Failed, LayerFacts, Record, Run, Skipped
 from ..declare.layer import NOISE_FLOOR
@@ -22,6 +23,7 @@ from ..text.ratio import ratio
 from . import fitting
 
 ARROWS = {"faster": "▲", "slower": "▼", "mixed": "↕", "same": "=", "unclear": "?"}
+LAUNCHES = "Bound by launches: the device and a caller tell opposite things here (--clock called ranks by the caller)."
 STYLES = {"faster": "bold cyan", "slower": "yellow", "same": "dim", "unclear": "dim", "failed": "bold red", "invalid": "bold red"}
 
 
@@ -88,9 +90,25 @@ def print_run(console: Console, run: Run, table: pd.DataFrame) -> None:
     mixed = win_matrix.mixed(run, table)
     console.print(Text(_legend(table, bool(mixed)), style="dim"))
     beaten = [f"{each.layer} {each.sentence(lambda gain: f'{ratio(gain)}x')}" for each in devices.crossings(table)]
-    for line in [*mixed, *launches.lines(table), *beaten, *invalid(table), *reasons(run)]:
+    if contradicting := launches.contradictions(table):
+        console.print(_launches(contradicting))
+    for line in [*mixed, *beaten, *invalid(table), *reasons(run)]:
         console.print(Text(line))
     print_weak(console, run.records)
+
+
+def _launches(found: Sequence[Bound]) -> Table:
+    """Variants of which the device and a caller tell opposite things."""
+    made = Table(box=None, pad_edge=False, header_style="bold", title=LAUNCHES, title_justify="left", title_style="")
+    for name in ("layer", "step", "variant", "at"):
+        made.add_column(name, overflow="fold")
+    for name in ("device", "as called", "to issue", "to run"):
+        made.add_column(name, justify="right", no_wrap=True)
+    for each in found:
+        times = (f"{seconds * 1e6:.0f} us" for seconds in (each.issuing, each.seconds))
+        words = (each.layer, each.step, each.variant, each.bound[-1], f"{ratio(each.speedup)}x", f"{ratio(each.called_speedup)}x", *times)
+        made.add_row(*map(Text, words))
+    return made
 
 
 def invalid(table: pd.DataFrame) -> list[str]:
