@@ -83,6 +83,12 @@ def validate(session: nox.Session) -> None:
         _run(session, "python", f"validation/{study}.py", *flags)
 
 
+@nox.session(name="gpu-proof", venv_backend="none")
+def gpu_proof(session: nox.Session) -> None:
+    """Show what holds on a GPU in eight minutes: nox -s gpu-proof -- --out FOLDER; --dry rehearses it without one."""
+    _run(session, "python", "validation/gpu_proof.py", *(session.posargs or ("--out", "gpu-proof")), group="tests")
+
+
 @nox.session(venv_backend="none")
 def lint(session: nox.Session) -> None:
     """Check style, layout and types."""
