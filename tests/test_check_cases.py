@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 import toy_repository as toy
 
+pytestmark = pytest.mark.usefixtures("forked_processes")
+
 QUICK = Path(__file__).with_name("quick_check.py")
 OPTIONS = ("--step", "forward", "--device", "cpu", "--budget", "40s")
 

@@ -22,6 +22,8 @@ from layerbench.bench.plan.planning import sizes
 from layerbench.bench.subject import make
 from layerbench.bench.suite import mount
 
+pytestmark = pytest.mark.usefixtures("forked_processes")
+
 OURS = "_kernels"  # the end of a namespace: it is named by the package that the suite is mounted under
 
 
