@@ -29,7 +29,8 @@ REAL_START = "LAYERBENCH_TESTS_REAL_START"
 MODULES = ("layerbench.bench", "layerbench.bench.worker", "pytest")
 READ_AT_IMPORT = ("OMP_", "MKL_", "LD_", "PYTHON", "TRITON_INTERPRET", "CUDA_")  # a server has these as it was started
 PR_SET_CHILD_SUBREAPER = 36  # <linux/prctl.h>
-START = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import forked; del sys.path[0]; forked.main(int(sys.argv[1]))"
+TESTS = Path(__file__).parent
+START = f"import sys; sys.path.insert(0, {str(TESTS)!r}); import forked; del sys.path[0]; forked.main(int(sys.argv[1]))"
 FIRST, LAST = 500, 1000  # descriptors from here on are free
 
 Key = tuple[tuple[str, str], ...]
@@ -108,7 +109,7 @@ def is_ours(words: list[str]) -> bool:
     if words[:1] != [sys.executable]:
         return False
     rest = [word for word in words[1:] if word != "-P"]
-    return (rest[:1] == ["-m"] and rest[1] in MODULES) or (bool(rest) and rest[0].endswith(".py"))
+    return (rest[:1] == ["-m"] and rest[1] in MODULES) or (bool(rest) and Path(rest[0]).parent == TESTS)
 
 
 # --- in a server ---------------------------------------------------------------------------------------------------------------------
@@ -117,7 +118,10 @@ def is_ours(words: list[str]) -> bool:
 def main(descriptor: int) -> None:
     """A server that was just started."""
     import pytest  # noqa: F401
-    import torch  # noqa: F401
+    import torch._dynamo
+    import torch._inductor.compile_fx
+    import torch.distributed
+    import torch.onnx  # noqa: F401
 
     import layerbench.bench.cell.session
     import layerbench.bench.check.command
