@@ -19,6 +19,7 @@ import runpy
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -170,6 +171,7 @@ def begin(order: dict[str, Any], received: list[int], middle: int, tell: int) ->
     os.environ.clear()
     os.environ.update(order["environment"])
     os.chdir(order["cwd"])
+    tempfile.tempdir = None  # it is read off TMPDIR once
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         before = getattr(sys, name)
         stream = open(number, mode, encoding=before.encoding, errors=before.errors, closefd=False)  # noqa: SIM115
