@@ -1,9 +1,11 @@
 """The whole of `layerbench run` in this process under a fake clock: real layers, real verification, invented times."""
 
+import gc
 import math
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -47,8 +49,18 @@ def same_cost(variant: str, number: int) -> float:
     return 1e-3
 
 
+@cache
+def _freeze() -> None:
+    """Before each timing garbage is collected, which takes as long as there is much: what is imported by now never becomes any."""
+    import torch._dynamo  # noqa: F401  as the first run does
+
+    gc.collect()
+    gc.freeze()
+
+
 def install(monkeypatch: pytest.MonkeyPatch, folder: Path, cost: Cost = same_cost) -> None:
     """Let the commands work in this process, standing in the folder.  Times are invented, so what others did meanwhile is not told."""
+    _freeze()
     monkeypatch.setattr(contention, "SHORTEST", math.inf)
 
     @contextmanager

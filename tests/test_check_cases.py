@@ -1,4 +1,4 @@
-"""What users do, end to end: real repositories, real workers, plants far above the noise.  The cases run two at a time."""
+"""What users do, end to end: real repositories, real workers, plants far above the noise.  One at a time, or they time each other."""
 
 import json
 import os
@@ -8,15 +8,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 import toy_repository as toy
 
+pytestmark = pytest.mark.usefixtures("forked_processes")
+
 QUICK = Path(__file__).with_name("quick_check.py")
+REAL = ("killed", "older_harness")  # are started as users start them
 OPTIONS = ("--step", "forward", "--device", "cpu", "--budget", "40s")
 
 SILU = '''"""SiLU, written out."""
@@ -196,12 +199,12 @@ def new_suite(root: Path) -> Case:
 
 
 def bisected(root: Path) -> Case:
-    """The third of five commits makes it slower.  As docs/ci.md has it: what is neither pass nor regression is skipped."""
+    """The second of three commits makes it slower.  As docs/ci.md has it: what is neither pass nor regression is skipped."""
     toy.make(root, FILES)
     good = toy.git(root, "rev-parse", "HEAD")
     commits = []
-    for number in range(1, 6):
-        toy.write(root, {"layers/silu.py": (SLOW if number >= 3 else SILU) + f"\nSTATE = {number}\n"})
+    for number in range(1, 4):
+        toy.write(root, {"layers/silu.py": (SLOW if number >= 2 else SILU) + f"\nSTATE = {number}\n"})
         commits.append(toy.commit(root))
     toy.git(root, "bisect", "start", commits[-1], good)
     command = [sys.executable, str(QUICK), "check", "--suite", "layers", *OPTIONS, "-k", "plain", "--against", good]
@@ -210,7 +213,7 @@ def bisected(root: Path) -> Case:
     done = subprocess.run(
         ["git", "bisect", "run", "sh", str(script)], cwd=root, env=environment(root), capture_output=True, text=True, check=False
     )
-    return Case(done.returncode, done.stdout, done.stderr, {"planted": commits[2]}, left(root))
+    return Case(done.returncode, done.stdout, done.stderr, {"planted": commits[1]}, left(root))
 
 
 def killed(root: Path) -> Case:
@@ -235,7 +238,8 @@ def environment(root: Path) -> dict[str, str]:
     """A folder for temporary files of its own, so that it can be seen what is left in it."""
     folder = Path(tempfile.gettempdir(), root.parent.name)
     folder.mkdir(exist_ok=True)
-    return {**os.environ, "TMPDIR": str(folder)}
+    real = {forked.REAL_START: ""} if root.parent.name in REAL else {}
+    return {**os.environ, "TMPDIR": str(folder), **real}
 
 
 def left(root: Path) -> list[str]:
@@ -261,9 +265,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Case]:
     folder = tmp_path_factory.mktemp("check")
     with pytest.MonkeyPatch.context() as patch:
         toy.isolate(folder, patch)
-        with ThreadPoolExecutor(2) as pool:
-            futures = {name: pool.submit(case, folder / name / "repository") for name, case in CASES.items()}
-            return {name: future.result() for name, future in futures.items()}
+        return {name: case(folder / name / "repository") for name, case in CASES.items()}
 
 
 def test_a_slower_layer_in_a_dirty_tree_is_found_and_confirmed(cases: dict[str, Case]) -> None:

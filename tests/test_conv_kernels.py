@@ -14,7 +14,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed: pip install triton")
+pytestmark = [
+    pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed: pip install triton"),
+    pytest.mark.usefixtures("forked_processes"),
+]
 
 
 @pytest.mark.parametrize(("group", "interpret"), [("interpreted", "1"), ("compiled", "0")])

@@ -22,6 +22,9 @@ from layerbench.bench.plan.planning import sizes
 from layerbench.bench.subject import make
 from layerbench.bench.suite import mount
 
+pytestmark = pytest.mark.usefixtures("forked_processes")
+
+NETWORKS = ("convnet", "convnet_cifar")  # what they are given reaches a convolution and nothing else; each of their layers is tried alone
 OURS = "_kernels"  # the end of a namespace: it is named by the package that the suite is mounted under
 
 
@@ -82,6 +85,8 @@ def layouts() -> None:
     checked = 0
     for name, declared in LAYERS.items():
         if "triton" not in declared.layer.variants or declared.layer.law:  # two variants of a random layer draw two masks
+            continue
+        if name in NETWORKS:
             continue
         print(name)
         given = partial(subjects, name, variant="triton", dtype=torch.float32)

@@ -12,6 +12,8 @@ import pytest
 from layerbench.bench.data.record import Failed, Measured, Outcome, Skipped
 from layerbench.bench.storage import run_file
 
+pytestmark = pytest.mark.usefixtures("forked_processes")
+
 SUITE = '''
 """ReLU, in every way that it can go wrong."""
 import ctypes, os, signal, sys, time
@@ -221,7 +223,7 @@ DEADLY = {
 
 class Done(NamedTuple):
     codes: list[int]
-    pids: list[int]
+    folders: list[str]  # the working folder of all that a run starts
     errors: list[str]
     outcomes: dict[tuple[str, int, str], Outcome]  # layer, batch, variant
 
@@ -241,7 +243,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
     for folder, process in started:
         done.errors.append(process.communicate(timeout=300)[1])
         done.codes.append(process.returncode)
-        done.pids.append(process.pid)
+        done.folders.append(str(folder))
         records = run_file.read(run_file.newest(folder / "results")).records
         done.outcomes.update({(each.point.layer, each.point.size["batch"], each.variant): each.outcome for each in records})
     return done
@@ -302,6 +304,5 @@ def test_a_reference_without_tensors_is_said_of_it(done: Done) -> None:
 
 
 def test_no_process_is_left_behind(done: Done) -> None:
-    running = [" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])]
-    workers = [line for line in running if "layerbench.bench.worker" in line]
-    assert [line for line in workers if line.rpartition(" ")[2] in map(str, done.pids)] == []
+    there = [(process.pid, process.info["cwd"]) for process in psutil.process_iter(["cwd"])]
+    assert [pid for pid, folder in there if folder in done.folders] == []

@@ -13,7 +13,10 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed: pip install triton")
+pytestmark = [
+    pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed: pip install triton"),
+    pytest.mark.usefixtures("forked_processes"),
+]
 
 
 def in_a_fresh_process(group: str, interpret: str) -> None:

@@ -18,6 +18,7 @@ from layerbench.layers import batchnorm, crossentropy, kldiv, linear_crossentrop
 INF = float("inf")
 
 
+@pytest.mark.usefixtures("forked_processes")
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed: pip install triton")
 @pytest.mark.parametrize(("group", "interpret"), [("losses", "1"), ("norms", "1"), ("errors", "1"), ("sm_90", "0")])
 def test_kernels(group: str, interpret: str) -> None:

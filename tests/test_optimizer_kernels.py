@@ -21,6 +21,7 @@ LENGTHS = (0, 1, 7, 1024, 0, 1025, 3000, 0)
 ROOM = 3  # numbers before and after each tensor, which nobody may write to
 
 
+@pytest.mark.usefixtures("forked_processes")
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed: pip install triton")
 @pytest.mark.parametrize(
     ("group", "interpret"), [("values", "1"), ("edges", "1"), ("errors", "1"), ("needs_a_gpu", "0"), ("sm_80", "0"), ("sm_90", "0")]

@@ -10,6 +10,8 @@ import pytest
 
 from layerbench.bench.profiling import compiling
 
+pytestmark = pytest.mark.usefixtures("forked_processes")
+
 LAYERS = """
 import torch
 from torch import nn

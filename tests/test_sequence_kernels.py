@@ -10,7 +10,10 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed: pip install triton")
+pytestmark = [
+    pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed: pip install triton"),
+    pytest.mark.usefixtures("forked_processes"),
+]
 
 
 @pytest.mark.parametrize(("group", "interpret"), [("interpreted", "1"), ("needs_a_gpu", "0"), ("compiled", "0")])

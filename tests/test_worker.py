@@ -10,6 +10,8 @@ from layerbench.bench.declare.mistake import Mistake
 from layerbench.bench.process.handle import INTERPRETER, Worker, WorkerDied
 from layerbench.bench.process.protocol import Describe, Finished, Measure, Prove
 
+pytestmark = pytest.mark.usefixtures("forked_processes")
+
 SUITE = """
 import os, signal, sys, time
 from torch import nn
