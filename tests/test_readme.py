@@ -70,7 +70,18 @@ def test_every_session_exists() -> None:
     noxfile = (ROOT / "noxfile.py").read_text(encoding="utf-8")
     functions = re.findall(r"^@nox\.session\((.*)\)\ndef (\w+)", noxfile, re.MULTILINE)
     sessions = {re.sub(r'.*name="([^"]+)".*', r"\1", options) if "name=" in options else function for options, function in functions}
-    assert sessions == {"bench", "bench-cpu", "bench-gpu", "report", "tests", "lint", "validate", "regression-check", "tests-newest"}
+    assert sessions == {
+        "bench",
+        "bench-cpu",
+        "bench-gpu",
+        "report",
+        "tests",
+        "lint",
+        "validate",
+        "regression-check",
+        "tests-newest",
+        "gpu-proof",
+    }
     assert {words[2] for words in commands() if words[:2] == ["nox", "-s"]} <= sessions
 
 
