@@ -42,10 +42,14 @@ class Truth:
     law: Law | None = None  # of a random layer: stands for the comparison with `exact`
     calls: int = 1  # made before values are compared
 
-    def allowed(self, name: str, eps: float) -> Off:
-        """What a tensor may be off, by what is known of the reference so far; eps: of the dtype of the point."""
+    def allowed(self, name: str, eps: float | None = None) -> Off:
+        """What a tensor may be off, by what is known of the reference so far.  eps: of its dtype, unless that of the point."""
         own, *moved = self.moved.offs[name]
+        eps = self._eps() if eps is None else eps
         return allowed(self.exact.all()[name], self.own.all()[name].dtype, eps, own, moved, self.calls)
+
+    def _eps(self) -> float:
+        return max((torch.finfo(tensor.dtype).eps for tensor in self.own.outputs.values() if tensor.is_floating_point()), default=0.0)
 
 
 def truth(layer: Layer, size: Size, dtype: torch.dtype, device: str, seed: int, init: Init | None = None) -> Truth:
@@ -85,9 +89,8 @@ def judge(subject: Subject, truth: Truth) -> list[TensorError]:
     if truth.law:
         return _by_law(truth.law, _observation(subject, seen), _observation(subject, observe(subject, truth.seed + 1)))
     found, exact, own = seen.all(), truth.exact.all(), truth.own.all()
-    eps = max((torch.finfo(tensor.dtype).eps for tensor in truth.own.outputs.values() if tensor.is_floating_point()), default=0.0)
-    seen_by_both = [name for name in exact if name in own]  # a buffer's update may be lost to rounding in a half type
-    errors = [_error(truth, name, found.get(name), exact[name], own[name], eps) for name in seen_by_both]
+    both = [name for name in exact if name in own]  # a buffer's update may be lost to rounding in a half type
+    errors = [hold(truth, name, found.get(name)) for name in both]
     if extra := [name for name in found if name not in exact]:
         raise Mismatch(f"{extra[0]}: the reference has none, or leaves it as it is")
     return errors
@@ -141,20 +144,22 @@ def _check_parameters(subject: Subject, truth: Truth) -> None:
             raise Mismatch(f"{name}: changed in place by a call; the reference leaves it as it is")
 
 
-def _error(truth: Truth, name: str, found: Tensor | None, exact: Tensor, own: Tensor, eps: float) -> TensorError:
+def hold(truth: Truth, name: str, found: Tensor | None) -> TensorError:
+    """One tensor against the truth.  Raises Mismatch where it is none of that name, shape and dtype, or off by more than is allowed."""
+    exact, own = truth.exact.all()[name], truth.own.all()[name]
     if found is None:
         raise Mismatch(f"{name}: missing; the reference has it")
     if found.shape != exact.shape:
         raise Mismatch(f"{name}: its shape is {tuple(found.shape)}, the reference's {tuple(exact.shape)}")
     if found.dtype != own.dtype:
         raise Mismatch(f"{name}: its dtype is {found.dtype}, the reference's {own.dtype}")
-    off, limit = distance(name, found, exact), truth.allowed(name, eps)
+    off, limit = distance(name, found, exact), truth.allowed(name)
     while not off.within(limit):
         if not truth.moved.more():
             if off.largest <= limit.largest:
                 raise Mismatch(f"{name}: off by {off.rms:.2g} in root mean square, allowed {limit.rms:.2g}")
             raise Mismatch(f"{name}: off by {off.largest:.2g}, allowed {limit.largest:.2g}")
-        limit = truth.allowed(name, eps)
+        limit = truth.allowed(name)
     return TensorError(name, off.largest, limit.largest)
 
 
