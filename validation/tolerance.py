@@ -1,4 +1,4 @@
-"""The judge of equivalence: how often does it reject a right layer, and how small a planted error does it always find?  Nothing is timed."""
+"""The judge of equivalence: how often does it reject a right layer, and how small a planted error does it always find?"""
 
 import math
 import sys
@@ -23,7 +23,7 @@ DTYPES = ("float32", "float16", "bfloat16")
 BATCH = 3
 RIGHT, PLANTED = 200, 20  # seeds: all for right layers, the first for plants
 RUNGS = 26  # of the ladder of plants: 2, 1, 1/2, 1/4, ...
-PROOF = 4  # trials: the size, with four scales of weights
+PROOF = 4  # trials: one size, with weights of four scales
 
 
 def one(trial: dict[str, Any]) -> dict[str, Any]:
@@ -138,9 +138,9 @@ def main() -> None:
     text = [
         "Right: variants that round differently (in a wider dtype and once at the end; as sums of two halves; written out plainly; with a",
         f"backward of their own), {RIGHT} seeds, batch {BATCH}. Before: the rule until 2026-11-27, twice one error of the reference.",
-        f"Plants, {PLANTED} seeds, in the gradient of every weight: the smallest relative error on its largest element, on its largest row,",
-        "or on all of it that was found at every seed and in every weight, in steps of 2; in brackets, of the rule before. Lacks a row of the",
-        f"batch, or a tap of the kernel: the share found at one seed, and at one or more of {PROOF}, as many as a proof has at least.",
+        f"Plants, {PLANTED} seeds, in the gradient of every weight: the smallest relative error on its largest element, its largest row,",
+        "or all of it that was found at every seed and in every weight, in steps of 2; in brackets, of the rule before. Lacks a row of the",
+        f"batch, or a tap of the kernel: the share found at one seed, and at one or more of {PROOF}, as many trials as such a proof has.",
     ]
     columns = ["layer", "dtype", "right", "rejected before", "rejected", "element", "row", "whole", "lacks a row", "lacks a tap"]
     study.publish("tolerance", "The judge of equivalence", columns, rows, text, chosen)

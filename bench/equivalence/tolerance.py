@@ -12,7 +12,7 @@ from torch import Tensor
 from ..declare.layer import Draw
 from ..declare.mistake import Finding, Mistake
 
-OWN = 1.5  # times the largest of the reference's own errors
+OWN = 2  # times the error of the reference, on the numbers as drawn
 ULPS = 4  # of the tensor's largest value, in the dtype of the point
 ROUNDING = 2.0**-18  # of the tensor's largest value, in every dtype, for each call: 32 ulp of float32.  A plainly written softmax is 18 ulp
 # off in its input gradient, where the stock one rounds but once; and Adam's 1 - beta2 in float32 is off by 100 ulp of itself, at each call
@@ -113,13 +113,13 @@ def _off(differences: Tensor) -> Off:
 
 
 def allowed(exact: Tensor, dtype: torch.dtype, eps: float, own: Off, moved: Sequence[Off] = (), calls: int = 1) -> Off:
-    """What a variant may be off: OWN times the largest of the reference's own distances, and at least ULPS of the largest value or,
-    for each call, ROUNDING of it.
+    """What a variant may be off: the largest of OWN times `own`, of `moved`, of ULPS of the largest value, and of ROUNDING of it a call.
 
-    own: on the numbers as drawn; moved: on moved ones.  Where `own` is 0 nothing was rounded, and `moved` says nothing.
+    own, moved: the reference's own distances, on the numbers as drawn and on moved ones.  Where `own` is 0 nothing was rounded, and
+    `moved` says nothing.
     """
-    offs = [own, *moved] if own.largest else [own]
-    largest, rms = (OWN * max(each) for each in zip(*offs, strict=True))
+    offs = [Off(OWN * own.largest, OWN * own.rms), *(moved if own.largest else ())]
+    largest, rms = (max(each) for each in zip(*offs, strict=True))
     if not exact.is_floating_point():
         return Off(largest, rms)
     values = exact[comparable(exact, dtype)]
