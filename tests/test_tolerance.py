@@ -114,7 +114,10 @@ def test_where_the_reference_is_exact_moved_numbers_widen_nothing() -> None:
     exact = torch.tensor([1.0, -2.0], dtype=torch.float64)
     eps = torch.finfo(torch.bfloat16).eps
     assert allowed(exact, torch.bfloat16, eps, Off(0.0, 0.0), [Off(9.0, 9.0)]) == (8 * eps, 8 * eps)
-    assert allowed(exact, torch.bfloat16, eps, Off(0.1, 0.1), [Off(2.0, 1.0)]) == (2.0, 1.0)
+    assert allowed(exact, torch.bfloat16, eps, Off(0.1, 0.1), [Off(2.0, 1.0), Off(1.0, 0.5)]) == (
+        2.0 + 8 * eps,
+        1.0 + 4 * eps * 2.5**0.5,
+    )
     whole = torch.tensor([1, 2])
     assert allowed(whole, torch.int64, eps, Off(0.0, 0.0), [Off(1.0, 0.0)]) == (0.0, 0.0)
     assert allowed(whole, torch.int64, eps, Off(1.0, 0.0), [Off(3.0, 0.0)]) == (3.0, 0.0)

@@ -113,15 +113,14 @@ def _off(differences: Tensor) -> Off:
 
 
 def allowed(exact: Tensor, dtype: torch.dtype, eps: float, own: Off, moved: Sequence[Off] = (), calls: int = 1) -> Off:
-    """What a variant may be off: the largest of OWN times `own`, of `moved`, of ULPS of the largest value, and of ROUNDING of it a call.
+    """What a variant may be off: the least of any, or OWN times `own`, or the largest of `moved` and a rounding on top of it.
 
-    own, moved: the reference's own distances, on the numbers as drawn and on moved ones.  Where `own` is 0 nothing was rounded, and
-    `moved` says nothing.
+    A rounding is ULPS of the tensor, or for each call ROUNDING of it; the least is that of its largest value.  own, moved: the reference's
+    own distances, on the numbers as drawn and on moved ones.  Where `own` is 0 nothing was rounded, and `moved` says nothing.
     """
-    offs = [Off(OWN * own.largest, OWN * own.rms), *(moved if own.largest else ())]
-    largest, rms = (max(each) for each in zip(*offs, strict=True))
-    if not exact.is_floating_point():
-        return Off(largest, rms)
-    values = exact[comparable(exact, dtype)]
-    least = max(ULPS * eps, calls * ROUNDING) * (float(values.abs().max()) if values.numel() else 0.0)
-    return Off(max(largest, least), max(rms, least))
+    size = _off(exact[comparable(exact, dtype)]) if exact.is_floating_point() else Off(0.0, 0.0)
+    rounding = size.times(max(ULPS * eps, calls * ROUNDING))
+    limits = [own.times(OWN), Off(rounding.largest, rounding.largest)]
+    if own.largest:
+        limits += [Off(each.largest + rounding.largest, each.rms + rounding.rms) for each in moved]
+    return Off(max(each.largest for each in limits), max(each.rms for each in limits))
