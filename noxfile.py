@@ -20,7 +20,7 @@ nox.options.sessions = ["tests", "lint"]
 ROOT = Path(__file__).resolve().parent
 ENVIRONMENT = ROOT / ".nox" / f"python{sys.version_info.major}.{sys.version_info.minor}"
 EVERYTHING = ".[triton,tensorboard]"
-STUDIES = ("bias", "alike", "coverage", "aa", "overhead", "scaling", "kills")  # the shorter ones
+STUDIES = ("bias", "alike", "coverage", "aa", "overhead", "scaling", "tolerance", "kills")  # the shorter ones
 SIDE_BY_SIDE = ("-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadgroup")  # each process imports torch and holds a gigabyte
 INTERRUPT_SECONDS = 30.0  # after Ctrl-C a run still writes what it has measured; nox's own patience is a third of a second
 

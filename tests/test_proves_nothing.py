@@ -12,7 +12,7 @@ from layerbench.bench.data.record import Failed
 from layerbench.bench.declare.mistake import Mistake
 from layerbench.bench.equivalence import verify
 from layerbench.bench.equivalence.prove import prove
-from layerbench.bench.equivalence.tolerance import Mismatch, allowed, distance
+from layerbench.bench.equivalence.tolerance import Mismatch, allowed, distance, own_distance
 from layerbench.bench.storage import run_file
 from layerbench.bench.subject import make
 
@@ -109,8 +109,9 @@ def test_values_that_a_dtype_cannot_hold_are_refused_or_do_not_widen_what_is_all
     exact = torch.tensor([1.0, 2.0, 1e9], dtype=torch.float64)
     own = torch.tensor([1.0, 2.0, torch.inf], dtype=torch.float16)
     eps = torch.finfo(torch.float16).eps
-    assert allowed(exact, own, eps) == 4 * eps * 2.0
-    assert distance("output", torch.tensor([1.5, 2.0, torch.inf], dtype=torch.float16), exact) == 0.5
+    assert allowed(exact, own.dtype, eps, own_distance(own, exact)) == (4 * eps * 2.0, 4 * eps * 2.0)
+    off = distance("output", torch.tensor([1.5, 2.0, torch.inf], dtype=torch.float16), exact)
+    assert off == pytest.approx((0.5, 0.5 / 3**0.5))
 
 
 @pytest.mark.parametrize(

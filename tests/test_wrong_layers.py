@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from layerbench.bench import Layer, Variant, randn
 from layerbench.bench.analysis import frame, ranking
 from layerbench.bench.data.record import Failed, Measured
-from layerbench.bench.equivalence import verify
+from layerbench.bench.equivalence.observe import observe
 from layerbench.bench.equivalence.prove import prove
 from layerbench.bench.storage import run_file
 from layerbench.bench.subject import make
@@ -231,7 +231,7 @@ def test_state_is_put_back_where_it_lay() -> None:
     torch.manual_seed(0)
     module, gradient = Momentum(3), torch.randn(3)
     before = {name: (tensor.data_ptr(), tensor.tolist()) for name, tensor in module.state_dict().items()}
-    seen = verify.observe(make.subject("stock", module, (gradient,), (None,)), 0, calls=4)
+    seen = observe(make.subject("stock", module, (gradient,), (None,)), 0, calls=4)
     assert {name: (tensor.data_ptr(), tensor.tolist()) for name, tensor in module.state_dict().items()} == before
     assert seen.state["calls after"] == 4
     b, w = torch.tensor(before["momentum"][1]), torch.tensor(before["weight"][1])

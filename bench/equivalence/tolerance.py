@@ -4,6 +4,7 @@ Only places that can be compared count: the exact value is finite, and within th
 """
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,9 +12,10 @@ from torch import Tensor
 from ..declare.layer import Draw
 from ..declare.mistake import Finding, Mistake
 
+OWN = 2  # times the error of the reference, on the numbers as drawn
 ULPS = 4  # of the tensor's largest value, in the dtype of the point
-ROUNDING = 2.0**-18  # of the tensor's largest value, in every dtype: 32 ulp of float32.  A plainly written softmax is 18 ulp off in its
-# input gradient, where the stock one rounds but once; nobody would call it another layer
+ROUNDING = 2.0**-18  # of the tensor's largest value, in every dtype, for each call: 32 ulp of float32.  A plainly written softmax is 18 ulp
+# off in its input gradient, where the stock one rounds but once; and Adam's 1 - beta2 in float32 is off by 100 ulp of itself, at each call
 
 
 class Mismatch(Finding):
@@ -65,13 +67,26 @@ def _advice(draws: Sequence[Draw]) -> str:
     return f"{names} {'is' if len(normal) == 1 else 'are'} standard normal: where only positive numbers fit, write positive({dims})"
 
 
-def distance(name: str, found: Tensor, exact: Tensor) -> float:
-    """Largest absolute difference.  Infinities and NaN must stand where the exact tensor has them (or is beyond the dtype's range)."""
+class Off(NamedTuple):
+    """How far one tensor is from the exact one, in its own unit; of whole numbers the places that differ, and 0."""
+
+    largest: float
+    rms: float  # root of the mean square
+
+    def within(self, limit: "Off") -> bool:
+        return self.largest <= limit.largest and self.rms <= limit.rms
+
+    def times(self, factor: float) -> "Off":
+        return Off(factor * self.largest, factor * self.rms)
+
+
+def distance(name: str, found: Tensor, exact: Tensor) -> Off:
+    """Raises Mismatch unless infinities and NaN stand where the exact tensor has them, or is beyond the range of the dtype."""
     wide = found.to(exact.device, exact.dtype)
     if not wide.numel():
-        return 0.0
+        return Off(0.0, 0.0)
     if not wide.is_floating_point():
-        return float((wide != exact).sum())
+        return Off(float((wide != exact).sum()), 0.0)
     same = (wide == exact) | (wide.isnan() & exact.isnan())
     overflow = wide.isinf() & (exact.abs() > torch.finfo(found.dtype).max) & (wide.sign() == exact.sign())
     odd = ~(wide.isfinite() | same | overflow)
@@ -80,16 +95,32 @@ def distance(name: str, found: Tensor, exact: Tensor) -> float:
         raise Mismatch(f"{name}: {what} in {int(odd.sum())} of {wide.numel()} places where the reference has numbers")
     if (exact.isfinite().logical_not() & ~same).any():
         raise Mismatch(f"{name}: a number where the reference has NaN or infinity")
-    return float(torch.where(same | overflow, 0.0, (wide - exact).abs()).max())
+    return _off(torch.where(same | overflow, 0.0, wide - exact))
 
 
-def allowed(exact: Tensor, own: Tensor, eps: float) -> float:
-    """The largest of twice the reference's own error, ULPS of the largest value and ROUNDING of it, over what can be compared."""
+def own_distance(own: Tensor, exact: Tensor) -> Off:
+    """Of an answer of the reference itself, over what can be compared; where it has no number nothing is said."""
     if not exact.is_floating_point():
-        return 0.0
+        return distance("", own, exact)
     seen = comparable(exact, own.dtype)
-    values, mine = exact[seen], own.to(exact.device, exact.dtype)[seen]
-    if not values.numel():
-        return 0.0
-    own_error = float((mine - values).abs().nan_to_num(0.0, 0.0, 0.0).max())
-    return max(2 * own_error, max(ULPS * eps, ROUNDING) * float(values.abs().max()))
+    return _off((own.to(exact.device, exact.dtype)[seen] - exact[seen]).nan_to_num(0.0, 0.0, 0.0))
+
+
+def _off(differences: Tensor) -> Off:
+    if not differences.numel():
+        return Off(0.0, 0.0)
+    return Off(float(differences.abs().max()), float(differences.square().mean().sqrt()))
+
+
+def allowed(exact: Tensor, dtype: torch.dtype, eps: float, own: Off, moved: Sequence[Off] = (), calls: int = 1) -> Off:
+    """What a variant may be off: the least of any, or OWN times `own`, or the largest of `moved` and a rounding on top of it.
+
+    A rounding is ULPS of the tensor, or for each call ROUNDING of it; the least is that of its largest value.  own, moved: the reference's
+    own distances, on the numbers as drawn and on moved ones.  Where `own` is 0 nothing was rounded, and `moved` says nothing.
+    """
+    size = _off(exact[comparable(exact, dtype)]) if exact.is_floating_point() else Off(0.0, 0.0)
+    rounding = size.times(max(ULPS * eps, calls * ROUNDING))
+    limits = [own.times(OWN), Off(rounding.largest, rounding.largest)]
+    if own.largest:
+        limits += [Off(each.largest + rounding.largest, each.rms + rounding.rms) for each in moved]
+    return Off(max(each.largest for each in limits), max(each.rms for each in limits))

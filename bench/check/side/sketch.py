@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ...data.record import Point
 from ...declare.layer import Layer
-from ...equivalence import verify
+from ...equivalence.observe import observe
 from ...process.check_messages import Sketch, Sketched
 from ...subject import make
 from ...subject.torch_settings import untouched
@@ -27,7 +27,7 @@ def sketch(layer: Layer, point: Point) -> Sketched:
         _fill(module)
         inputs = make.draw(layer.inputs, point.size, torch.float64, point.device, SEED)
         cotangents = make.cotangents(make.probe(module, inputs), SEED)
-        seen = verify.observe(make.subject("reference", module, inputs, cotangents), SEED, layer.calls).all()
+        seen = observe(make.subject("reference", module, inputs, cotangents), SEED, layer.calls).all()
     return Sketched(repr(tuple(layer.inputs)), {name: _project(tensor) for name, tensor in {**dict(module.state_dict()), **seen}.items()})
 
 

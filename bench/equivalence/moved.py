@@ -1,0 +1,71 @@
+"""How far the reference itself is from the truth, on the numbers as drawn and on numbers moved by a rounding.
+
+An answer in a dtype of few digits is one of many: another order of a sum, or another place to round, gives another, and where a maximum or
+a ReLU falls the other way, a gradient jumps.  How far such answers lie apart is sampled as in stochastic arithmetic: the same code runs
+again on numbers moved at random in the last place.  (CESTAC: Vignes, Mathematics and Computers in Simulation 35, 1993; Monte Carlo
+arithmetic: Parker, UCLA CSD-970002, 1997.  Those move the result of every operation; here only the numbers given are moved, which needs no
+access to what a kernel computes inside, and moves all that comes after.)
+"""
+
+import copy
+
+import torch
+from torch import Tensor
+
+from ..subject.make import Subject
+from .observe import Values, observe
+from .tolerance import Off, own_distance
+
+FEW = 4  # draws of moved numbers, when the first are asked for; then twice as many, and twice as many again, up to
+MOST = 32
+
+
+class Moved:
+    """The distances of the reference's own answers, by tensor: the first on the numbers as drawn, the others on moved ones.
+
+    It is lazy, for most variants are within the limit of the first: `more` runs the reference again, on a copy.
+    """
+
+    def __init__(self, reference: Subject, seed: int, calls: int, exact: Values, own: Values) -> None:
+        self._reference, self._seed, self._calls = reference, seed, calls
+        self._exact = exact.all()
+        self.draws = 0
+        self.offs: dict[str, list[Off]] = {}
+        self._take(own)
+
+    def more(self) -> bool:
+        """Draw the first few, or as many as there are already; False where there have been enough."""
+        if self.draws >= MOST:
+            return False
+        for _ in range(self.draws or FEW):
+            self.draws += 1
+            self._take(observe(moved(self._reference, 1_000 * self._seed + self.draws), self._seed, self._calls))
+        return True
+
+    def _take(self, seen: Values) -> None:
+        for name, tensor in seen.all().items():
+            if name in self._exact and tensor.shape == self._exact[name].shape:
+                self.offs.setdefault(name, []).append(own_distance(tensor, self._exact[name]))
+
+
+def moved(subject: Subject, seed: int) -> Subject:
+    """A copy of a subject whose inputs and parameters are moved; buffers, which may hold a mask or a count, are as they were."""
+    generator = torch.Generator().manual_seed(seed)
+    module = copy.deepcopy(subject.module)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_(nudged(parameter, generator))
+    inputs = tuple(nudged(tensor, generator).requires_grad_(tensor.requires_grad) for tensor in subject.inputs)
+    return Subject(subject.variant, module, inputs, subject.cotangents)
+
+
+def nudged(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    """Each number up, down or left as it is, with equal chance, by half an epsilon of itself, which rounds to a step of its dtype.
+
+    Signs stay, zeros stay, and so do whole numbers.  Drawn on the CPU, the same for a seed on every device.
+    """
+    if not tensor.is_floating_point():
+        return tensor.detach().clone()
+    wide = tensor.detach().cpu().double()
+    steps = torch.randint(-1, 2, wide.shape, generator=generator)
+    return (wide + wide * steps * (torch.finfo(tensor.dtype).eps / 2)).to(tensor.dtype).to(tensor.device)

@@ -1,0 +1,56 @@
+"""One forward and one backward of a subject, and all that they leave behind.  Nothing is judged here but shapes that cannot be."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..subject.make import Subject, tensors
+from .tolerance import Mismatch
+
+
+@dataclass(frozen=True)
+class Values:
+    """All that one forward and one backward leave behind."""
+
+    outputs: dict[str, Tensor]
+    gradients: dict[str, Tensor]
+    state: dict[str, Tensor]
+
+    def all(self) -> dict[str, Tensor]:
+        return self.outputs | self.gradients | self.state
+
+
+def observe(subject: Subject, seed: int, calls: int = 1) -> Values:
+    """Run forward, `calls` times, and one backward, and copy what came out.  Parameters and buffers are put back afterwards."""
+    before = _state(subject)
+    subject.clear_gradients()
+    torch.manual_seed(seed + 2_000_003)  # not the inputs' stream: a mask drawn from that would hang together with them
+    for _ in range(calls):
+        output = subject.forward()
+    outputs = {name: tensor.detach().clone() for name, tensor in tensors(output).items()}
+    if any(g is not None for g in subject.cotangents):
+        if len(outputs) != len(subject.cotangents):
+            raise Mismatch(f"output: {len(outputs)} tensors where the reference returns {len(subject.cotangents)}")
+        _check_shapes(outputs, subject.cotangents)
+        if not any(tensor.requires_grad for tensor in tensors(output).values()):
+            raise Mismatch("output: no gradient flows through it; return tensors that depend on the inputs by differentiable operations")
+        subject.backward(output)
+    gradients = {f"{name} grad": leaf.grad.detach().clone() for name, leaf in subject.leaves() if leaf.grad is not None}
+    after = {f"{name} after": tensor for name, tensor in _state(subject).items() if not torch.equal(tensor, before[name])}
+    subject.clear_gradients()
+    with torch.no_grad():
+        for name, tensor in subject.module.state_dict().items():
+            tensor.copy_(before[name])
+    return Values(outputs, gradients, after)
+
+
+def _state(subject: Subject) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in subject.module.state_dict().items()}
+
+
+def _check_shapes(outputs: Mapping[str, Tensor], cotangents: Sequence[Tensor | None]) -> None:
+    for (name, tensor), cotangent in zip(outputs.items(), cotangents, strict=True):
+        if cotangent is not None and tensor.shape != cotangent.shape:
+            raise Mismatch(f"{name}: its shape is {tuple(tensor.shape)}, the reference's {tuple(cotangent.shape)}")
