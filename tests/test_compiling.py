@@ -95,7 +95,7 @@ def test_a_torn_cache_is_gone_without_and_the_users_is_left_alone(monkeypatch: p
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "theirs"))
     seen: list[str] = []
 
-    def compile_something() -> None:
+    def compile_something(device: str) -> None:
         seen.append(os.environ["TORCHINDUCTOR_CACHE_DIR"])
         if len(seen) == 1:
             raise ImportError("main.so: file too short")
