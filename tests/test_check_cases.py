@@ -19,7 +19,7 @@ import toy_repository as toy
 pytestmark = pytest.mark.usefixtures("forked_processes")
 
 QUICK = Path(__file__).with_name("quick_check.py")
-REAL = ("killed", "older_harness")  # are started as users start them
+REAL = ("killed", "older_harness", "by_plain_name")  # are started as users start them
 OPTIONS = ("--step", "forward", "--device", "cpu", "--budget", "40s")
 
 SILU = '''"""SiLU, written out."""

@@ -36,11 +36,16 @@ def depthwise(input: Tensor, weight: Tensor, bias: Tensor | None = None, padding
     return F.conv2d(input, weight, bias, padding=padding, groups=input.shape[1])
 
 
+def relu_of_maximum(input: Tensor, kernel_size: int, relu: bool) -> Tensor:
+    return F.relu(F.max_pool2d(input, kernel_size))
+
+
 def cases() -> list[tuple]:
     """(kernel function, torch's, shapes of the tensors, other arguments)."""
     from layerbench.kernels import avgpool2d, conv1d_causal, depthwise_conv2d
     from layerbench.kernels.conv2d import conv2d
     from layerbench.kernels.conv2d import conv_transpose2d as transpose
+    from layerbench.kernels.maxpool2d import max_pool2d
 
     return [
         (conv2d, F.conv2d, [(2, 3, 6, 7), (4, 3, 3, 2)], {}),
@@ -59,6 +64,8 @@ def cases() -> list[tuple]:
         (conv1d_causal.causal_conv1d, causal, [(2, 3, 9), (3, 1, 1), (3,)], {}),
         (conv1d_causal.causal_conv1d, causal, [(2, 3, 5), (3, 1, 7)], {}),  # a kernel longer than the sequence
         (conv1d_causal.causal_conv1d, causal, [(1, 2, 1030), (2, 1, 3), (2,)], {}),
+        (max_pool2d, relu_of_maximum, [(2, 3, 9, 11)], {"kernel_size": 2, "relu": True}),
+        (max_pool2d, relu_of_maximum, [(1, 2, 12, 7)], {"kernel_size": 3, "relu": True}),
         (avgpool2d.avg_pool2d, F.avg_pool2d, [(2, 3, 9, 11)], {"kernel_size": 1}),
         (avgpool2d.avg_pool2d, F.avg_pool2d, [(2, 3, 9, 11)], {"kernel_size": 4}),
         (avgpool2d.adaptive_avg_pool2d, F.adaptive_avg_pool2d, [(2, 3, 9, 11)], {"output_size": (9, 3)}),

@@ -140,7 +140,7 @@ def test_ctrl_c_keeps_what_was_finished(folder: Path, monkeypatch: pytest.Monkey
         return COST[variant]
 
     inprocess.install(monkeypatch, folder, interrupted)
-    assert inprocess.layerbench(monkeypatch, "run", "--suite", "scale.py", "--step", "forward") == 130
+    assert inprocess.layerbench(monkeypatch, "run", "--quiet", "--suite", "scale.py", "--step", "forward") == 130
     run = newest(folder)
     assert run.notes == ("interrupted: the points after this were not measured",)
     assert {record.point.id for record in run.records} == {"scale-forward-cpu-float32-batch2"}

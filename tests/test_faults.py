@@ -230,7 +230,7 @@ class Done(NamedTuple):
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
-    options = ("--suite", "faulty.py", "--device", "cpu", "--step", "forward", "--threads", "1", "--budget", "1s")
+    options = ("--suite", "faulty.py", "--device", "cpu", "--step", "forward", "--threads", "1", "--budget", "1s", "--quiet")
     done = Done([], [], [], {})
     started = []  # both at once: most of their time goes into starting workers
     for words in (("-k", "not deadly"), ("-k", "deadly", "--hang-limit", "3")):  # what compiles may take longer than that
@@ -251,7 +251,11 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
 
 def test_the_exit_code_says_that_something_failed_and_nothing_else_was_said(done: Done) -> None:
     assert done.codes == [1, 1]
-    assert done.errors == ["", ""]
+    assert [re.sub(r"about \d+ s|--budget \d+0s", "N", error) for error in done.errors] == [
+        f"layerbench: {points} N at least, however short each is timed: more than --budget 1s.  "
+        "Write  N,  or choose fewer points:  layerbench run --dry-run  lists them\n"
+        for points in ("7 points take", "1 point takes")
+    ]
 
 
 @pytest.mark.parametrize(
