@@ -1,4 +1,4 @@
-"""The checks of a run that could not have failed, in one line each: said wherever its ratios are."""
+"""Warnings about a run's ratios, one line each: checks that could not have failed, code that was not run."""
 
 from collections.abc import Iterable
 
@@ -6,13 +6,18 @@ from ..data.record import Checked, Measured, Record
 
 
 def lines(records: Iterable[Record]) -> list[str]:
-    """One line per layer and weak check, with how many points it is about."""
+    """One line per layer and weak check, and per variant and warning, with how many points it is about."""
     found: dict[tuple[str, str], set[str]] = {}
+    warned: dict[tuple[str, str], set[str]] = {}
     for record in records:
         if isinstance(record.outcome, Measured | Checked):
             for warning in record.outcome.accuracy.warnings:
                 found.setdefault((record.point.layer, warning), set()).add(record.point.id)
-    return [
-        f"weak check of {layer}, {len(points)} point{'s' if len(points) > 1 else ''}: {warning}"
-        for (layer, warning), points in found.items()
-    ]
+        for warning in getattr(record.outcome, "warnings", ()):
+            warned.setdefault((f"{record.point.layer} {record.variant}", warning), set()).add(record.point.id)
+    weak = [f"weak check of {layer}, {_points(points)}: {warning}" for (layer, warning), points in found.items()]
+    return weak + [f"warning of {name}, {_points(points)}: {warning}" for (name, warning), points in warned.items()]
+
+
+def _points(points: set[str]) -> str:
+    return f"{len(points)} point{'s' if len(points) > 1 else ''}"

@@ -57,6 +57,7 @@ class Cell:
         self.differentiable = False
         self.accuracy: dict[str, Accuracy] = {}
         self.compiled: dict[str, Compiled] = {}
+        self.warnings: dict[str, tuple[str, ...]] = {}
         self.memory: dict[str, Memory] = {}
         self.work: dict[str, Work] = {}
         for variant, proof in proofs.items():
@@ -84,7 +85,7 @@ class Cell:
             passes.weigh(self, name)
             if profile := passes.profile(self, name, step, traces):
                 known = self.memory[name], self.accuracy[name], profile, self.compiled.get(name)
-                outcomes[name] = Measured(timing, *known, (), self.work.get(step))
+                outcomes[name] = Measured(timing, *known, self.warnings.get(name, ()), self.work.get(step))
         return self._in_order(outcomes if self.reference_is_in() else {})
 
     def facts(self, leaks: bool) -> dict[str, Facts | Outcome]:

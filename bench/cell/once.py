@@ -1,4 +1,4 @@
-"""What is found once per layer and kept for all its cells: proofs at the layer's odd sizes, and the graphs of a whole sweep."""
+"""Results that are found once for a layer and used for all its cells: proofs at its odd sizes, and the graphs of a whole sweep."""
 
 from collections.abc import Iterable
 

@@ -8,6 +8,7 @@ Each pass is entered by name, so that a fault falls on the variant and stage it 
 import random
 import zlib
 from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from msgspec import structs
 
 from ..data.record import Failed, Profile, Skipped, TensorError, Timing
 from ..declare.layer import NOISE_FLOOR
-from ..equivalence import verify
+from ..equivalence import interpreter, verify
 from ..equivalence.verify import Truth
 from ..machine.contention import Meanwhile
 from ..profiling import compiling, leak, memory, work
@@ -32,6 +33,7 @@ from .turns import Turns
 if TYPE_CHECKING:
     from .cell import Cell
 
+NO_KERNEL = "no Triton kernel was launched at this size: what was timed is other code"
 SEEDS = (1, 0)  # verified at both; the subjects that are timed hold the last one's numbers
 
 
@@ -76,8 +78,11 @@ def verify_all(cell: "Cell", proofs: Mapping[str, list[TensorError]]) -> None:
         if not cell.reference_is_in():
             return
         for variant, subject in list(cell.subjects.items()):
-            with cell.attempt("verify", variant):
+            claims = interpreter.claims(cell.source(variant), cell.point.device)
+            with cell.attempt("verify", variant), interpreter.counted() if claims else nullcontext() as launches:
                 errors[variant].append(verify.judge(_as_drawn(cell, subject, truth), truth))
+            if launches and not launches.count:
+                cell.warnings[variant] = (NO_KERNEL,)
     warnings = verify.weaknesses(cell.truth)
     cell.accuracy = {variant: verify.worst(errors[variant], warnings) for variant in cell.subjects}
 

@@ -8,7 +8,7 @@ from ..data.record import Outcome, Point, Record, Roof
 from ..declare.layer import Layer
 from ..equivalence.prove import Enter, under_interpreter
 from ..machine import environment
-from ..process.protocol import Answer, Describe, Described, FindRoof, Finished, FoundRoof, Measure, Prove, Request
+from ..process.protocol import Answer, Describe, Described, FindRoof, Finished, FoundRoof, Measure, Prove, Request, StartCompiler
 from ..process.stages import Stages
 from ..profiling import compiling
 from ..subject import torch_settings
@@ -48,6 +48,13 @@ class Session:
         if isinstance(request, FindRoof):
             self._enter("measure the roof", "")
             return FoundRoof(self._roof(request.device, request.dtype, self._clock(request.device)))
+        if isinstance(request, StartCompiler):
+            self._start_compiler(request.device)
+            return Finished((), self._enter.take())
+        if isinstance(request, Prove) and request.device:
+            point = Point(request.layer, {}, request.dtype, request.device, "")
+            self._once.proofs(self._layers[request.layer], request.variants, point)
+            return Finished(())
         if isinstance(request, Prove):
             self._enter.take()
             outcomes = under_interpreter(self._layers[request.layer], request.variants, request.dtype, self._enter)
@@ -76,6 +83,15 @@ class Session:
     def _finished(self, point: Point, outcomes: Mapping[str, Outcome]) -> Finished:
         return Finished(tuple(Record(point, variant, outcome) for variant, outcome in outcomes.items()), self._enter.take())
 
+    def _start_compiler(self, device: str) -> None:
+        if device in self._started:
+            return
+        self._enter("start the compiler", "")
+        if not compiling.missing_compiler(device):
+            self._compiled = self._compiled or tempfile.TemporaryDirectory(prefix="layerbench-")
+            compiling.start_compiler(self._compiled.name, device)
+        self._started.add(device)
+
     def _cold(self, point: Point) -> bool:
         """Whether compiling begins with empty caches: at every cell on the CPU, on an accelerator at the first of a layer and dtype.
 
@@ -93,12 +109,8 @@ class Session:
             return self._cell[2]
         self._cell = None  # its memory goes before the next one's comes
         layer = self._layers[point.layer]
-        if any(layer.variants[name].compile for name in request.variants) and point.device not in self._started:
-            self._enter("start the compiler", "")
-            if not compiling.missing_compiler(point.device):
-                self._compiled = self._compiled or tempfile.TemporaryDirectory(prefix="layerbench-")
-                compiling.start_compiler(self._compiled.name, point.device)
-            self._started.add(point.device)
+        if any(layer.variants[name].compile for name in request.variants):
+            self._start_compiler(point.device)
         sweeps = self._once.sweeps(layer, request.variants, point.device)
         proofs = self._once.proofs(layer, request.variants, point)
         cell = Cell(layer, point, request.variants, proofs, self._enter, sweeps, self._cold(point))

@@ -1,4 +1,4 @@
-"""Whose turn it is while a point is timed, and what that variant did meanwhile that spoils its times, or the others'."""
+"""Which variant is being timed, and whether it did something that makes its times, or those of the others, invalid."""
 
 from collections.abc import Callable
 

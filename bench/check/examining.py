@@ -1,4 +1,4 @@
-"""What is known of the benchmarks before anything is timed: are they right, what do they hold, is the reference still the same layer?"""
+"""Examines the benchmarks before anything is timed: are they right, how much memory do they hold, is the reference still the same layer?"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

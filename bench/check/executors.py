@@ -1,4 +1,4 @@
-"""Who times a unit: one worker that has both sides, or a worker for each.  The parent's side of it; nothing is decided here."""
+"""Has units timed: by one worker that holds both sides, or by one worker for each side.  This is the parent's part; it decides nothing."""
 
 import random
 import time

@@ -1,4 +1,4 @@
-"""Mounts both sides: in one worker where they can live together, else in one each, and says why.  What does not import is told."""
+"""Mounts both sides: in one worker if they can share it, else in a worker for each, with the reason.  Reports files that do not import."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Whether the references of base and head compute the same, from what each said of its own.  No torch: the sides may be two processes."""
+"""Whether the references of base and head compute the same, judged by the sketches of both sides.  No torch: there may be two processes."""
 
 import math
 

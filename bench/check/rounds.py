@@ -1,4 +1,4 @@
-"""Asks for units, round by round over all benchmarks that are still open, until each is decided or the time is up.  Then confirms flags."""
+"""Asks for units in rounds over all open benchmarks, until each benchmark is decided or the time is up.  Then it confirms the flags."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""One unit: blocks of base and head in mirrored turns until its time is up.  It knows no layer, and not where the blocks are timed."""
+"""One unit: blocks of base and head in mirrored order until its time is up.  It does not know the layer, or where the blocks are timed."""
 
 import math
 import random

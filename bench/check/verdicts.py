@@ -1,4 +1,4 @@
-"""What was found of each benchmark -> its row, with the verdict on it.  It measures nothing, and prints nothing."""
+"""The row of each benchmark, with its verdict, from what was measured.  It measures nothing and prints nothing."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -26,7 +26,7 @@ from ..plan.planning import Selection, Task
 from ..process.handle import HANG_SECONDS, Worker, workers
 from ..process.protocol import Describe, Described
 from ..report import publish
-from ..run import job, journal
+from ..run import ahead, job, journal
 from ..run.job import Job
 from ..run.journal import Begun, Order
 from ..storage import output, run_file
@@ -81,6 +81,7 @@ def _measure(
         begun = started.isoformat(timespec="seconds")
         header = Run(SCHEMA, "", begun, 0.0, command, suite, interleaved, described.environment, described.layers, ())
         work = job.begin(Begun(header, order, ()), tasks, out / "results")
+        ahead.prepare(tasks, described.layers, worker, lambda: Worker(Describe(suite, order.threads, order.tf32), {}))
         return _carry_out(work, described, worker, prover, quiet)
 
 

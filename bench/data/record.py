@@ -88,6 +88,7 @@ class Memory(Struct, frozen=True):
     saved_bytes: int  # held after forward beyond its outputs: what backward will need
     peak_forward_bytes: int
     peak_backward_bytes: int  # reached during backward; counts the outputs and what forward saved
+    reserved_bytes: int | None = None  # of an accelerator's memory that torch held at the peak, for this and all else; None: on the CPU
 
 
 class TensorError(Struct, frozen=True):

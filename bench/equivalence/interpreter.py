@@ -1,7 +1,8 @@
-"""Triton's interpreter: is it on, and did a kernel really run?  Proving kernels without a GPU rests on both answers."""
+"""Triton's interpreter: is it on?  And did a kernel really run, there or on a GPU?  What is said of kernels rests on both answers."""
 
+import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 DTYPES = ("float32", "float16")  # the interpreter truncates bfloat16 instead of rounding, so its values prove nothing
@@ -16,6 +17,11 @@ def missing() -> str:
     return "" if os.environ.get("TRITON_INTERPRET") == "1" else f"triton {triton.__version__} is not in interpreter mode"
 
 
+def claims(variant: str, device: str) -> bool:
+    """Whether a variant says by its name that it launches Triton kernels, on a device that runs them and where Triton is installed."""
+    return device != "cpu" and "triton" in variant.lower() and importlib.util.find_spec("triton") is not None
+
+
 class Launches:
     """How many kernels were launched so far."""
 
@@ -25,18 +31,24 @@ class Launches:
 
 @contextmanager
 def counted() -> Iterator[Launches]:
-    """Count the kernels that the interpreter launches inside the block."""
-    from triton.runtime import interpreter
+    """Count the Triton kernels that are launched inside the block, by the interpreter or on a device."""
+    from triton.runtime import interpreter, jit
 
     launches = Launches()
-    original = interpreter.GridExecutor.__call__
 
-    def launch(self: object, *args: object, **kwargs: object) -> object:
-        launches.count += 1
-        return original(self, *args, **kwargs)
+    def counting(original: Callable[..., object]) -> Callable[..., object]:
+        def launch(self: object, *args: object, **kwargs: object) -> object:
+            launches.count += 1
+            return original(self, *args, **kwargs)
 
-    interpreter.GridExecutor.__call__ = launch
+        return launch
+
+    places = ((interpreter.GridExecutor, "__call__"), (jit.JITFunction, "run"))
+    originals = [getattr(owner, name) for owner, name in places]
+    for (owner, name), original in zip(places, originals, strict=True):
+        setattr(owner, name, counting(original))
     try:
         yield launches
     finally:
-        interpreter.GridExecutor.__call__ = original
+        for (owner, name), original in zip(places, originals, strict=True):
+            setattr(owner, name, original)

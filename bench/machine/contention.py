@@ -1,4 +1,4 @@
-"""How many of this machine's cores other work kept busy while something was timed: other processes, and other machines on this hardware.
+"""How many of this machine's cores were busy with other work while something was timed: other processes, and other virtual machines.
 
 It matters beyond its share of the time.  An operator waits for the slowest of its threads, and one whose core another process holds comes
 late by that process's time slice, some milliseconds.  A variant of more operators loses more, which a second copy of the reference cannot

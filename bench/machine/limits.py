@@ -1,4 +1,4 @@
-"""What keeps a worker from harming its machine: a limit on its memory, and an end together with its parent.  Set in the worker; no torch.
+"""Keeps a worker from harming its machine: its memory is limited, and it ends when its parent ends.  Set in the worker; no torch.
 
 The limit is RLIMIT_DATA, what a process can write to, and not RLIMIT_AS: libraries reserve address space that they never use.
 """

@@ -46,11 +46,18 @@ class FindRoof(Struct, frozen=True, tag=True):
 
 
 class Prove(Struct, frozen=True, tag=True):
-    """Check variants of a layer by value only, at the layer's own verify_at sizes, under Triton's interpreter."""
+    """Check variants of a layer by value only, at the layer's own verify_at sizes: under Triton's interpreter, or on the device named."""
 
     layer: str
     dtype: str
     variants: tuple[str, ...]
+    device: str = ""
+
+
+class StartCompiler(Struct, frozen=True, tag=True):
+    """Start what torch.compile needs on a device, before the first compilation is timed."""
+
+    device: str
 
 
 class Described(Struct, frozen=True, tag=True):
@@ -92,7 +99,7 @@ class Broken(Struct, frozen=True, tag=True):
 
 
 First = Describe | check.DescribeSides  # what a worker is told before all else
-Request = Describe | FindRoof | Measure | Prove | check.Request
+Request = Describe | FindRoof | Measure | Prove | StartCompiler | check.Request
 Answer = Described | FoundRoof | Finished | Refused | Lost | Broken | check.Answer
 
 

@@ -1,4 +1,4 @@
-"""Which stage and variant is being worked on, told to whoever watches, and how long each stage has taken.  It times stages, no layers."""
+"""Reports which stage and variant is being worked on, and how long each stage has taken.  It times stages, not layers."""
 
 import time
 from collections.abc import Callable

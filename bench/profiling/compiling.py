@@ -1,4 +1,4 @@
-"""torch.compile, accounted for: seconds with empty caches, graphs, breaks and their reasons, recompilations, silent fall-backs."""
+"""What torch.compile did and cost: seconds with empty caches, graphs, breaks and their reasons, recompilations, silent fall-backs."""
 
 import contextlib
 import os

@@ -43,21 +43,26 @@ def _on_host(subject: Subject) -> Memory:
 def _on_accelerator(subject: Subject, device: str) -> Memory:
     subject.clear_gradients()
     torch.accelerator.synchronize(device)
-    before = torch.accelerator.memory_allocated(device)
+    before = _held(device)
     torch.accelerator.reset_peak_memory_stats(device)
     output = subject.forward()
     torch.accelerator.synchronize(device)
-    after_forward = torch.accelerator.memory_allocated(device) - before
-    peak_forward = torch.accelerator.max_memory_allocated(device) - before
+    after_forward, peak_forward = _held(device) - before, _held(device, "peak") - before
     torch.accelerator.reset_peak_memory_stats(device)
     if _differentiable(subject):
         subject.backward(output)
     torch.accelerator.synchronize(device)
-    peak_backward = torch.accelerator.max_memory_allocated(device) - before
+    peak_backward, reserved = _held(device, "peak") - before, torch.accelerator.max_memory_reserved(device)
     outputs = new_bytes(subject, output)
     del output
     subject.clear_gradients()
-    return Memory(live_bytes(subject), max(0, after_forward - outputs), peak_forward, peak_backward)
+    return Memory(live_bytes(subject), max(0, after_forward - outputs), peak_forward, peak_backward, reserved)
+
+
+def _held(device: str, when: str = "current") -> int:
+    """Bytes that were asked for; where the allocator does not tell, those it gave, which are multiples of 512."""
+    stats = torch.accelerator.memory_stats(device)
+    return int(stats.get(f"requested_bytes.all.{when}", stats[f"allocated_bytes.all.{when}"]))
 
 
 def _differentiable(subject: Subject) -> bool:

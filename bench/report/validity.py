@@ -1,4 +1,4 @@
-"""Whether a run's numbers can be trusted and with what they may be compared: the strip under the verdict.  It judges no variant."""
+"""Whether a run's numbers can be trusted, and what they may be compared with: the strip under the verdict.  It judges no variant."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""One run from its plan to its run file: begun anew, or taken up from the journal of one that was cut short.  No torch in this process."""
+"""One run from its plan to its run file: a new one, or one that goes on from the journal of an interrupted run.  No torch here."""
 
 import sys
 import time

@@ -1,4 +1,4 @@
-"""The journal of a run that is going on: what was asked for, then every finished point as it comes.  It outlives whatever kills the run.
+"""The journal of a running run: what was asked for, then every finished point.  It stays on disk if the run is killed.
 
 A line is one point, whole: a point is finished when its line was synced, and a last line that was cut short counts as not written.
 """

@@ -1,4 +1,4 @@
-"""What the points of a run teach about those after them: which variants not to try again, and why.  Works on records alone."""
+"""Which variants are not tried again in a run, and why, judged by the points that are finished.  Works on records alone."""
 
 from collections.abc import Iterable, Mapping
 

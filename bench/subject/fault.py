@@ -1,4 +1,4 @@
-"""An exception of somebody's layer as one short line for a record.  Tracebacks belong in the worker's log, not here."""
+"""Turns an exception of a user's layer into one short line for a record.  Tracebacks are for the worker's log."""
 
 import re
 

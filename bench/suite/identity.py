@@ -1,4 +1,4 @@
-"""Which code a layer is: a digest of all that its file and the files it imports mean.  Not where it stands, nor what is said about it.
+"""A layer's code as a digest: of what its file and the files it imports do.  Their places and their comments do not count.
 
 With equal digests, two runs measured the same code.  It is read from the files, so it is asked for as soon as the suite was mounted.
 """

@@ -1,4 +1,4 @@
-"""Python's garbage collector, held still for a while: it would land on whatever runs next, or look at a long list again and again."""
+"""Pauses Python's garbage collector: a collection would fall into whichever block runs next, or scan a long list again and again."""
 
 import gc
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The fastest that this machine was seen to multiply, to copy and to call: what no honest time can beat by far.
+"""The roofs of this machine: the fastest matrix product, copy and call that were measured on it.  No true time is far beyond them.
 
 Measured here and now, with the clock that times the variants; never from a datasheet.  Who beats it is judged in sanity.
 """

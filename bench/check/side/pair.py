@@ -1,4 +1,4 @@
-"""The instances of a unit: a variant built anew with the numbers of its point, at another place of memory than the last one, and warm.
+"""The instances of a unit: a variant that is built anew with the numbers of its point, at a new place in memory, and warmed up.
 
 Base and head draw from the same seed, so they hold the same weights and inputs where they are the same layer.
 """
@@ -68,7 +68,7 @@ def _draw(layer: Layer, point: Point) -> Drawn:
 
 def instance(layer: Layer, variant: str, point: Point, drawn: Drawn, dice: random.Random) -> Instance:
     """A fresh instance, called twice.  Whatever the variant raises comes through."""
-    padding = tuple(torch.empty(dice.randrange(64, PADDING_BYTES), dtype=torch.uint8) for _ in range(4))
+    padding = tuple(torch.empty(dice.randrange(64, PADDING_BYTES), dtype=torch.uint8, device=point.device) for _ in range(4))
     module = make.variant_module(layer, variant, point.size, drawn.weights)
     subject = make.subject(variant, module, drawn.inputs, drawn.cotangents)
     if layer.variants[variant].compile:

@@ -1,4 +1,4 @@
-"""Imports by plain name, taken from another folder: in the base's own process, what lies in the working tree comes from the base's tree.
+"""Redirects imports by plain name: in the base's own process, modules of the working tree are loaded from the base's tree instead.
 
 A suite may import a package of its repository by its installed name.  That name leads to the working tree on both sides, and a check
 of it would compare the head with itself.  The running harness is never moved.

@@ -1,4 +1,4 @@
-"""What the reference of one side computes, in a few numbers that can be held against those of the other side.  In float64, not timed.
+"""A sketch of what the reference of one side computes: a few numbers to compare with the other side's.  In float64, not timed.
 
 Every variant is judged against the reference of its own side; a change of the reference itself would go unseen without this.
 """

@@ -1,4 +1,4 @@
-"""Times base against head in this process: a whole unit where both are here, single blocks where the other one is elsewhere."""
+"""Times base against head in this process: a whole unit if both are here, single blocks if the other side has its own process."""
 
 import os
 import random
@@ -46,6 +46,7 @@ class Timing:
             for role in sorted(roles, reverse=bool(request.number % 2)):
                 made[role] = self._make(role, roles[role], point, variant, dice)
                 blocks[role] = self._block(role, variant, point, made[role])
+            self._clock(point.device).warm(each.call for each in made.values())
             calls = self._block_calls(point, variant, made["base"])
             with collector.paused():
                 now = self._clock(point.device).now
@@ -60,6 +61,7 @@ class Timing:
         self._prepared = None
         try:
             made = self._make(request.side, request.side, request.point, request.variant, dice)
+            self._clock(request.point.device).warm([made.call])
             calls = self._block_calls(request.point, request.variant, made)
         except Exception as error:  # noqa: BLE001  as above
             return Prepared(0, in_words(error))
