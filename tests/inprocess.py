@@ -23,8 +23,8 @@ Cost = Callable[[str, int], float]  # (variant, number of the call) -> seconds
 class InProcess:
     """Stands where a worker stands; it has a session of its own and a clock that a test winds."""
 
-    def __init__(self, suite: str, threads: int, cost: Cost) -> None:
-        self._describe = Describe(suite, threads)
+    def __init__(self, suite: str, threads: int, cost: Cost, tf32: bool = False) -> None:
+        self._describe = Describe(suite, threads, tf32)
         self._session = Session(lambda stage, variant: None, lambda device: FakeClock(cost), no_roof)
         self.on_wait: Callable[[str, str], None] = lambda stage, variant: None
 
@@ -65,7 +65,7 @@ def install(monkeypatch: pytest.MonkeyPatch, folder: Path, cost: Cost = same_cos
 
     @contextmanager
     def workers(suite: str, threads: int, hang_seconds: float, tf32: bool = False) -> Iterator[tuple[InProcess, InProcess]]:
-        worker, prover = InProcess(suite, threads, cost), InProcess(suite, threads, cost)
+        worker, prover = (InProcess(suite, threads, cost, tf32) for _ in range(2))
         prover.describe()
         try:
             yield worker, prover

@@ -1,0 +1,67 @@
+"""Does a test fail when a rule of the GPU's clock, or of what stands around it, is taken out?  Each rule in turn, in a copy of the project.
+
+One line per rule: the test that found that it was gone, or NOT FOUND.  Exit code 1 where one was not found.  About two minutes.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+CLOCK, SANITY, FAULT, SETTINGS = (
+    *("bench/timing/device_clock.py", "bench/analysis/sanity.py"),
+    *("bench/subject/fault.py", "bench/subject/torch_settings.py"),
+)
+TESTS = {CLOCK: "test_device_clock.py", SANITY: "test_sanity.py", FAULT: "test_worker.py", SETTINGS: "test_tf32.py"}
+LOOP = "        held = None\n        began = self.now()\n        for _ in range(calls):\n"
+STEP = "            held = call.step(made.pop() if made else None)\n"
+START = "            start.record()\n            began = self.now()\n"
+LONGER = "            self._spins[call] = min(LONGEST_SPIN, max(2 * self._spins[call], _long_enough(block.issuing / calls)))\n"
+WAIT = "            self._device.wait()  # so that no queue fills, and setups meet an idle device\n"
+RULES = (  # what is taken out, the file, the text, what stands there instead
+    ("the device is waited for before its events are read", CLOCK, WAIT, ""),
+    ("the flush lies before the sample", CLOCK, START, START.replace("()\n", "()\n            self._device.flush()\n", 1)),
+    ("the cache is overwritten", CLOCK, "            self._device.flush()\n", ""),
+    ("launches are hidden", CLOCK, "            self._device.spin(spin)\n", ""),
+    ("a block for which the host was late does not count", CLOCK, "ahead = ahead and not start.query()", "ahead = True"),
+    ("a spin that was too short is made longer", CLOCK, LONGER, ""),
+    ("launches that cannot be hidden are told", CLOCK, "            self._exposed[call] = WAITS\n", ""),
+    ("a throttled block is taken again", CLOCK, "if not (before.throttled or after.throttled) or again == TRIES - 1:", "if True:"),
+    ("it is warmed up by time", CLOCK, "        while self.now() - began < WARM_MOST:", "        return\n        while True:"),
+    ("it is warmed up until steady", CLOCK, "            if abs(seconds - last) <= STEADY * seconds + RESOLUTION:", "            if True:"),
+    ("setups ahead keep within memory", CLOCK, "if (grown := self._device.allocated() - before) > 0:", "if (grown := 0) > 0:"),
+    ("gradients are cleared in the loop", CLOCK, "                call.clear()\n", "                pass\n"),
+    ("as called never waits", CLOCK, STEP, STEP + "            self._device.wait()\n"),
+    ("setups lie outside the loop", CLOCK, LOOP, LOOP.replace("        for", "        made = [call.setup() for _ in made]\n        for")),
+    ("a lost device ends the process", FAULT, "    if isinstance(error, RuntimeError) and _lost():\n", "    if False:\n"),
+    ("what the clock cannot resolve is not ranked", SANITY, "seconds >= FLOORS * roof.call_seconds", "True"),
+    ("TF32 is off in convolutions too", SETTINGS, "    torch.backends.cudnn.allow_tf32 = allowed\n", ""),
+    ("a variant may not switch TF32", SETTINGS, "        torch.backends.cudnn.allow_tf32,\n", "        False,\n"),
+)
+
+
+def main() -> None:
+    missed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "layerbench"
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "results", "reports", "*.egg-info"))
+        environment = {**os.environ, "PYTHONPATH": folder, "OMP_NUM_THREADS": "1"}
+        for rule, name, text, instead in RULES:
+            file = copy / name
+            whole = file.read_text(encoding="utf-8")
+            assert text in whole, f"{rule}: its text is no longer in {name}"
+            file.write_text(whole.replace(text, instead, 1), encoding="utf-8")
+            command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"tests/{TESTS[name]}"]
+            done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
+            file.write_text(whole, encoding="utf-8")
+            found = next((line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))), "NOT FOUND")
+            missed += found == "NOT FOUND"
+            print(f"{rule}: {found.partition(' - ')[0].removeprefix('FAILED tests/')}", flush=True)
+    sys.exit(1 if missed else 0)
+
+
+if __name__ == "__main__":
+    main()
