@@ -82,4 +82,4 @@ def test_nothing_is_prepared_for_the_cpu_or_where_nothing_is_compiled(monkeypatc
 def test_a_spare_worker_that_dies_takes_nothing_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     worker, spares = prepared(monkeypatch, tasks("cuda", "stock", "triton", "compile"), dies=True)
     assert worker.requests == [StartCompiler("cuda")]
-    assert sum(len(each.requests) for each in spares) >= 3
+    assert sum(len(each.requests) for each in spares) == 5  # of six: the one that it died of is lost

@@ -50,7 +50,9 @@ def test_a_terminal_is_told_only_where_the_two_times_disagree() -> None:
 
 def test_the_page_has_both_times_and_what_they_say_together(tmp_path: Path) -> None:
     text = report.write(sweep(), tmp_path / "index.html").read_text()
-    assert "times faster as called" in text and "190 us to issue and 30 us to run at batch=8; not from batch=64 on" in text
+    cells = ("forward", "float32", "triton", "batch=8")
+    assert "<tr>" + "".join(f"<td>{cell}" for cell in cells) + "<td class=n>190 µs<td class=n>30.0 µs<td class=n>1.33×" in text
+    assert "<td>batch=64" in text and "% on a GPU)" in text
     assert "times faster as called" not in report.render(run(at(stock=took(2.0), triton=took(1.0))))
 
 

@@ -29,7 +29,8 @@ def sentences(run: Run, table: pd.DataFrame) -> tuple[list[str], list[str]]:
         here = known[known.device == device]
         timed = ((table.device == device) & (table.outcome == "measured")).any()
         if len(here):
-            first.append(_device_sentence(here, device, reference))
+            two = ((table.device == device) & table.called.notna()).any()
+            first.append(_device_sentence(here, device, reference, ", by its own seconds" if two else ""))
             rest += _mean_sentences(table, here, device, reference)
             rest += _called_sentences(table, device, reference)
         elif timed:
@@ -60,13 +61,13 @@ def disturbed(table: pd.DataFrame) -> tuple[set[str], set[str]]:
     return crowded, set(floors[floors > estimates.MAXIMUM_SAME].index)
 
 
-def _device_sentence(known: pd.DataFrame, device: str, reference: str) -> str:
-    """Four numbers that add up to the points at which something was compared, or failed."""
+def _device_sentence(known: pd.DataFrame, device: str, reference: str, clock: str = "") -> str:
+    """clock: in words, where there are two.  Four numbers that add up to the points at which something was compared, or failed."""
     faster, slower, undecided, failed = (int((known.state == state).sum()) for state in ranking.STATES)
     wins = known.winner[known.state == "faster"].value_counts()
     most = f" ({wins.index[0]} wins {wins.iloc[0]})" if faster else ""
     return (
-        f"{counted_points(len(known))} on {device}: a variant is faster than {reference} on {faster}{most}, "
+        f"{counted_points(len(known))} on {device}{clock}: a variant is faster than {reference} on {faster}{most}, "
         f"all are slower or the same on {slower}; {undecided} undecided, {failed} failed."
     )
 
@@ -92,7 +93,7 @@ def _called_sentences(table: pd.DataFrame, device: str, reference: str) -> list[
         return []
     faster = int((seen.groupby("point").called_low.max() > 1).sum())
     points = counted_points(seen.point.nunique())
-    how = "These are the device's own seconds; as called in a loop, launches included,"
+    how = "As called in a loop, launches included,"
     return [f"{how} a variant is faster than {reference} on {faster} of {points}."]
 
 

@@ -47,6 +47,8 @@ def render(run: Run, changes: Sequence[Change] = ()) -> str:
         "left_out_of_page": details.left_out(run),
         "trim": words.percent(estimates.TRIM),
         "minimum": words.percent(estimates.MINIMUM_FLOOR),
+        "device_minimum": words.percent(estimates.DEVICE_FLOOR),
+        "two_times": bool(table.called.notna().any()),
         "margin": f"{sanity.MARGIN:g}",
         "rates": words.roof,
         "stages": words.stages(run),

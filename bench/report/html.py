@@ -20,7 +20,14 @@ def environment(folder: Path = HERE) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"duration": words.duration, "size": words.size, "bytes": words.count_bytes, "whole": words.whole}
+    made.filters |= {
+        "duration": words.duration,
+        "size": words.size,
+        "bytes": words.count_bytes,
+        "whole": words.whole,
+        "seconds": words.seconds,
+        "times": words.times,
+    }
     made.globals["plural"] = words.plural
     return made
 

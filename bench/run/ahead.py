@@ -7,7 +7,7 @@ not used.  Meanwhile the worker starts its compiler.  All that goes wrong here g
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
@@ -55,7 +55,7 @@ def prepare(tasks: Sequence[Task], layers: Sequence[LayerFacts], worker: Spare, 
     queue = iter(todo)
     try:
         with ThreadPoolExecutor(1 + len(spares)) as threads:
-            threads.submit(_ask, worker, (StartCompiler(device) for device in sorted(compilers)))
+            threads.submit(_ask, worker, [StartCompiler(device) for device in sorted(compilers)])
             for each in spares:
                 threads.submit(_work, each, queue)
     finally:
@@ -64,12 +64,14 @@ def prepare(tasks: Sequence[Task], layers: Sequence[LayerFacts], worker: Spare, 
 
 
 def _work(spare: Spare, queue: Iterator[Prove]) -> None:
+    """Until the queue is empty or the process dies: a new one would end with this thread."""
     with contextlib.suppress(WorkerDied, Mistake):
         spare.greet()
-        _ask(spare, queue)
+        for request in queue:
+            spare.answer(request)
 
 
-def _ask(worker: Spare, requests: Iterator[Request]) -> None:
-    for request in requests:
-        with contextlib.suppress(WorkerDied, Mistake):
+def _ask(worker: Spare, requests: Iterable[Request]) -> None:
+    with contextlib.suppress(WorkerDied, Mistake):
+        for request in requests:
             worker.answer(request)
