@@ -20,6 +20,7 @@ nox.options.sessions = ["tests", "lint"]
 ROOT = Path(__file__).resolve().parent
 ENVIRONMENT = ROOT / ".nox" / f"python{sys.version_info.major}.{sys.version_info.minor}"
 EVERYTHING = ".[triton,tensorboard]"
+OLDEST = ("torch==2.9.0", "triton==3.5.0", "numpy==2.3.5")  # the first two as pyproject.toml begins; see INTERPRETED_LOOP in tests/upstream
 STUDIES = ("bias", "alike", "coverage", "aa", "overhead", "scaling", "tolerance", "kills")  # the shorter ones
 SIDE_BY_SIDE = ("-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadgroup")  # each process imports torch and holds a gigabyte
 INTERRUPT_SECONDS = 30.0  # after Ctrl-C a run still writes what it has measured; nox's own patience is a third of a second
@@ -65,14 +66,14 @@ def tests(session: nox.Session) -> None:
 @nox.session(name="tests-newest", venv_backend="none")
 def tests_newest(session: nox.Session) -> None:
     """Run the tests with the newest versions that a user gets today, in an environment of its own; not with those of constraints.txt."""
-    newest = ENVIRONMENT.with_name("newest")
-    python = str(newest / "bin" / "python")
-    session.run(sys.executable, "-m", "virtualenv", "--quiet", str(newest))
     eager = ("--upgrade", "--upgrade-strategy", "eager")  # or pip keeps what an earlier day installed, where it is in its range
-    session.run(python, "-m", "pip", "install", *eager, "--editable", EVERYTHING, *_dependencies("tests"))
-    session.run(python, "-m", "pip", "freeze", "--exclude-editable")  # what is tried
-    session.env["OMP_NUM_THREADS"] = "1"
-    session.run(python, "-m", "pytest", *(session.posargs or SIDE_BY_SIDE), interrupt_timeout=INTERRUPT_SECONDS)
+    _tests_elsewhere(session, "newest", *eager)
+
+
+@nox.session(name="tests-oldest", venv_backend="none")
+def tests_oldest(session: nox.Session) -> None:
+    """Run the tests with the oldest torch and Triton that pyproject.toml allows, in an environment of its own."""
+    _tests_elsewhere(session, "oldest", *OLDEST)
 
 
 @nox.session(venv_backend="none")
@@ -95,6 +96,16 @@ def lint(session: nox.Session) -> None:
     _run(session, "python", "-m", "ruff", "check", group="lint")
     _run(session, "python", "-m", "ruff", "format", "--check", group="lint")
     _run(session, "python", "-m", "mypy", group="lint")
+
+
+def _tests_elsewhere(session: nox.Session, name: str, *wanted: str) -> None:
+    """The tests in an environment of their own, made with some more words for pip."""
+    python = str(ENVIRONMENT.with_name(name) / "bin" / "python")
+    session.run(sys.executable, "-m", "virtualenv", "--quiet", str(ENVIRONMENT.with_name(name)))
+    session.run(python, "-m", "pip", "install", *wanted, "--editable", EVERYTHING, *_dependencies("tests"))
+    session.run(python, "-m", "pip", "freeze", "--exclude-editable")  # what is tried
+    session.env["OMP_NUM_THREADS"] = "1"
+    session.run(python, "-m", "pytest", *(session.posargs or SIDE_BY_SIDE), interrupt_timeout=INTERRUPT_SECONDS)
 
 
 def _layerbench(session: nox.Session, *words: str) -> None:

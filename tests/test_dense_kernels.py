@@ -11,6 +11,7 @@ import sys
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
+import upstream
 from torch import Tensor
 
 pytestmark = [
@@ -19,7 +20,7 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize(("group", "interpret"), [("interpreted", "1"), ("compiled", "0")])
+@pytest.mark.parametrize(("group", "interpret"), [pytest.param("interpreted", "1", marks=upstream.needs_interpreter), ("compiled", "0")])
 def test_kernels(group: str, interpret: str) -> None:
     environment = os.environ | {"TRITON_INTERPRET": interpret, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, __file__, group], env=environment, capture_output=True, text=True, timeout=300)

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+import upstream
 from test_every_function import LAYERS, LAYOUTS, check_twice, same, subjects
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -22,7 +23,7 @@ from layerbench.bench.plan.planning import sizes
 from layerbench.bench.subject import make
 from layerbench.bench.suite import mount
 
-pytestmark = pytest.mark.usefixtures("forked_processes")
+pytestmark = [pytest.mark.usefixtures("forked_processes"), upstream.needs_interpreter]
 
 NETWORKS = ("convnet", "convnet_cifar")  # what they are given reaches a convolution and nothing else; each of their layers is tried alone
 OURS = "_kernels"  # the end of a namespace: it is named by the package that the suite is mounted under

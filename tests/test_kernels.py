@@ -12,6 +12,7 @@ import sys
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
+import upstream
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed: pip install triton"),
@@ -26,6 +27,7 @@ def in_a_fresh_process(group: str, interpret: str) -> None:
     assert done.stdout.endswith(f"{group}: every check passed\n")
 
 
+@upstream.needs_interpreter
 @pytest.mark.parametrize("group", ["values", "edges", "ops", "errors"])
 def test_interpreted(group: str) -> None:
     in_a_fresh_process(group, "1")

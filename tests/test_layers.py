@@ -82,9 +82,9 @@ def interpreted() -> list[tuple[str, str, str]]:
     return [(n, v, dtype) for n, v in chosen for dtype in (interpreter.DTYPES[:1] if n in NETWORKS else interpreter.DTYPES)]
 
 
+@upstream.needs_interpreter
 @pytest.mark.parametrize(("layer", "variant", "dtype"), interpreted())
 def test_triton_variants_agree_under_the_interpreter(prover: Worker, layer: str, variant: str, dtype: str) -> None:
-    pytest.importorskip("triton", reason="triton is not installed")
     answer = prover.answer(Prove(layer, dtype, (variant,)))
     assert isinstance(answer, Finished)
     outcome = answer.records[0].outcome

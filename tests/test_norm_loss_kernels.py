@@ -12,15 +12,18 @@ import sys
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
+import upstream
 
 from layerbench.layers import batchnorm, crossentropy, kldiv, linear_crossentropy
 
 INF = float("inf")
 
+INTERPRETED = [pytest.param(group, "1", marks=upstream.needs_interpreter) for group in ("losses", "norms", "errors")]
+
 
 @pytest.mark.usefixtures("forked_processes")
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed: pip install triton")
-@pytest.mark.parametrize(("group", "interpret"), [("losses", "1"), ("norms", "1"), ("errors", "1"), ("sm_90", "0")])
+@pytest.mark.parametrize(("group", "interpret"), [*INTERPRETED, ("sm_90", "0")])
 def test_kernels(group: str, interpret: str) -> None:
     environment = os.environ | {"TRITON_INTERPRET": interpret, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, __file__, group], env=environment, capture_output=True, text=True, timeout=300)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+import upstream
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed: pip install triton"),
@@ -16,7 +17,10 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize(("group", "interpret"), [("interpreted", "1"), ("needs_a_gpu", "0"), ("compiled", "0")])
+INTERPRETED = pytest.param("interpreted", "1", marks=upstream.needs_interpreter)
+
+
+@pytest.mark.parametrize(("group", "interpret"), [INTERPRETED, ("needs_a_gpu", "0"), ("compiled", "0")])
 def test_in_a_fresh_process(group: str, interpret: str) -> None:
     environment = os.environ | {"TRITON_INTERPRET": interpret, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, __file__, group], env=environment, capture_output=True, text=True, timeout=300)

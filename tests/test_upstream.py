@@ -129,7 +129,7 @@ FAULTS = {name: fault for name, fault in vars(upstream).items() if isinstance(fa
 
 
 def test_every_fault_is_looked_for() -> None:
-    assert set(FAULTS) == {*PROBES, "INTERPRETED_BFLOAT16"}
+    assert set(FAULTS) == {*PROBES, "INTERPRETED_BFLOAT16", "INTERPRETED_LOOP"}
 
 
 @pytest.mark.parametrize(("name", "seen"), [pytest.param(name, seen, marks=marks) for name, (seen, marks) in PROBES.items()])
@@ -140,6 +140,16 @@ def test_a_fault_is_seen_in_its_versions_and_in_no_others(name: str, seen: Calla
 @pytest.mark.skipif(not TRITON, reason="Triton is not installed: pip install triton")
 def test_the_interpreters_bfloat16_is_no_number_to_judge_by(tmp_path: Path) -> None:
     assert interpreted_bfloat16(tmp_path) == upstream.INTERPRETED_BFLOAT16.holds()
+
+
+@pytest.mark.skipif(not TRITON, reason="Triton is not installed: pip install triton")
+def test_an_interpreter_that_does_not_work_is_said_to_be_missing_and_no_layer_is_blamed() -> None:
+    text = "from layerbench.bench.equivalence import interpreter; print(interpreter.missing())"
+    done = python(text, "-c", TRITON_INTERPRET="1")
+    assert done.returncode == 0, done.stderr
+    broken = "does not work with numpy" in done.stdout
+    assert broken == upstream.INTERPRETED_LOOP.holds(), "correct the versions of INTERPRETED_LOOP in tests/upstream.py"
+    assert broken or done.stdout == "\n"
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,11 @@ In its versions a fault must be seen, in all others the ordinary must be: tests/
 silence.  Seen with torch 2.13.0 and 2.14.1, triton 3.7.1 and 3.8.0; that a range begins where pyproject.toml's does is supposed.
 """
 
+import importlib.util
 from importlib import metadata
 from typing import NamedTuple
 
+import pytest
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
@@ -15,11 +17,13 @@ class Fault(NamedTuple):
     package: str
     versions: str  # as in a requirement
     what: str
+    numpy: str = ""  # with these versions of it alone
 
     def holds(self, installed: str | None = None) -> bool:
         """Has the installed version, or the one given, this fault?  Of a build such as 2.13.0+cpu only 2.13.0 counts."""
         version = Version(installed or metadata.version(self.package))
-        return SpecifierSet(self.versions).contains(version.public, prereleases=True)
+        beside = not self.numpy or SpecifierSet(self.numpy).contains(metadata.version("numpy"))
+        return SpecifierSet(self.versions).contains(version.public, prereleases=True) and beside
 
 
 FUSED_SGD = Fault(
@@ -30,4 +34,15 @@ GRAD_WARNING = Fault("torch", ">=2.9", "torch.compile warns of a .grad that it r
 EAGER_RNN = Fault("torch", ">=2.9", "torch.compile leaves nn.LSTM and nn.GRU to eager, with the whole module around them")
 ONCE_DIFFERENTIABLE = Fault("torch", ">=2.9", "once_differentiable gives a constant, where the gradient that comes in is one")
 GROUPED_FLOPS = Fault("torch", ">=2.9", "FlopCounterMode counts a convolution's backward as if it had one group")
+INTERPRETED_LOOP = Fault("triton", ">=3.5,<3.7", "the interpreter cannot loop to a number that it was given", numpy=">=2.4")
 INTERPRETED_BFLOAT16 = Fault("triton", ">=3.5", "the interpreter truncates to bfloat16 where a GPU rounds")
+
+TRITON = importlib.util.find_spec("triton") is not None
+NO_INTERPRETER = (
+    "Triton is not installed: pip install triton"
+    if not TRITON
+    else f"triton {metadata.version('triton')} with numpy {metadata.version('numpy')}: {INTERPRETED_LOOP.what}"
+    if INTERPRETED_LOOP.holds()
+    else ""
+)
+needs_interpreter = pytest.mark.skipif(bool(NO_INTERPRETER), reason=NO_INTERPRETER)

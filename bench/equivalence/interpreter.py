@@ -1,5 +1,6 @@
 """Triton's interpreter: is it on?  And did a kernel really run, there or on a GPU?  What is said of kernels rests on both answers."""
 
+import functools
 import importlib.util
 import os
 from collections.abc import Callable, Iterator
@@ -14,7 +15,26 @@ def missing() -> str:
         import triton
     except ImportError:
         return "triton is not installed; type  pip install triton"
-    return "" if os.environ.get("TRITON_INTERPRET") == "1" else f"triton {triton.__version__} is not in interpreter mode"
+    if os.environ.get("TRITON_INTERPRET") != "1":
+        return f"triton {triton.__version__} is not in interpreter mode"
+    return _broken()
+
+
+@functools.cache
+def _broken() -> str:
+    """Why the interpreter does not work here, by a kernel of ours that must; "" where it does."""
+    import numpy as np
+    import triton
+
+    from . import probe
+
+    try:
+        probe.run()
+    except Exception as error:  # noqa: BLE001  whatever it is, it is not a layer's fault
+        first = f"{type(error).__name__}: {error}".partition("\n")[0][:120]
+        versions = f"the interpreter of triton {triton.__version__} does not work with numpy {np.__version__}"
+        return f"{versions} ({first}); type  pip install --upgrade triton,  or  pip install 'numpy<2.4'"
+    return ""
 
 
 def claims(variant: str, device: str) -> bool:
