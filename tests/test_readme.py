@@ -80,6 +80,7 @@ def test_every_session_exists() -> None:
         "validate",
         "regression-check",
         "tests-newest",
+        "tests-oldest",
         "gpu-proof",
     }
     assert {words[2] for words in commands() if words[:2] == ["nox", "-s"]} <= sessions
