@@ -65,6 +65,8 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
 def pytest_configure(config: pytest.Config) -> None:
     if upstream.JIT_WARNING.holds():
         config.addinivalue_line("filterwarnings", "ignore:`torch.jit:DeprecationWarning")
+    if upstream.TF32_WARNING.holds():
+        config.addinivalue_line("filterwarnings", "ignore:Please use the new API settings to control TF32")
 
 
 @pytest.hookimpl(optionalhook=True)

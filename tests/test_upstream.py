@@ -68,6 +68,12 @@ def jit_warning() -> bool:
     return done.returncode != 0
 
 
+def tf32_warning() -> bool:
+    done = python("import torch; torch.get_float32_matmul_precision()", "-c")
+    assert done.returncode == 0, done.stderr
+    return "Please use the new API settings to control TF32" in done.stderr
+
+
 def grad_warning() -> bool:
     from torch._dynamo.exc import InternalTorchDynamoError  # here, since dynamo takes as long to import as torch
 
@@ -120,6 +126,7 @@ needs_compiler = pytest.mark.skipif(bool(compiling.missing_compiler()), reason=c
 PROBES = {
     "FUSED_SGD": (fused_sgd, ()),
     "JIT_WARNING": (jit_warning, ()),
+    "TF32_WARNING": (tf32_warning, ()),
     "GRAD_WARNING": (grad_warning, needs_compiler),
     "EAGER_RNN": (eager_rnn, needs_compiler),
     "ONCE_DIFFERENTIABLE": (once_differentiable, ()),

@@ -1,7 +1,7 @@
 """What is known of the faults of torch and triton, each with the versions that have it.  Not a place for faults of ours.
 
 In its versions a fault must be seen, in all others the ordinary must be: tests/test_upstream.py asks both, so no entry goes stale in
-silence.  Seen with torch 2.13.0 and 2.14.1, triton 3.7.1 and 3.8.0; that a range begins where pyproject.toml's does is supposed.
+silence.  Seen with torch 2.9.0, 2.11.0, 2.13.0 and 2.14.1, triton 3.5.0, 3.6.0, 3.7.1 and 3.8.0; versions between are supposed.
 """
 
 import importlib.util
@@ -29,7 +29,8 @@ class Fault(NamedTuple):
 FUSED_SGD = Fault(
     "torch", ">=2.9,<2.14", "fused SGD on a CPU is another step in half types: https://github.com/pytorch/pytorch/issues/191763"
 )
-JIT_WARNING = Fault("torch", ">=2.9,<2.14", "torch.utils.mkldnn, which torch.compile imports, warns of torch.jit, which it uses itself")
+JIT_WARNING = Fault("torch", ">=2.10,<2.14", "torch.utils.mkldnn, which torch.compile imports, warns of torch.jit, which it uses itself")
+TF32_WARNING = Fault("torch", ">=2.9,<2.11", "reading the float32 matmul precision warns of an interface for TF32 that it is itself")
 GRAD_WARNING = Fault("torch", ">=2.9", "torch.compile warns of a .grad that it reads itself, where it carries tensors over a graph break")
 EAGER_RNN = Fault("torch", ">=2.9", "torch.compile leaves nn.LSTM and nn.GRU to eager, with the whole module around them")
 ONCE_DIFFERENTIABLE = Fault("torch", ">=2.9", "once_differentiable gives a constant, where the gradient that comes in is one")

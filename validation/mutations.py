@@ -38,7 +38,7 @@ RULES = (  # what is taken out, the file, the text, what stands there instead
     ("setups lie outside the loop", CLOCK, LOOP, LOOP.replace("        for", "        made = [call.setup() for _ in made]\n        for")),
     ("a lost device ends the process", FAULT, "    if isinstance(error, RuntimeError) and _lost():\n", "    if False:\n"),
     ("what the clock cannot resolve is not ranked", SANITY, "seconds >= FLOORS * roof.call_seconds", "True"),
-    ("TF32 is off in convolutions too", SETTINGS, "    torch.backends.cudnn.allow_tf32 = allowed\n", ""),
+    ("TF32 is off in convolutions too", SETTINGS, "    torch.backends.cudnn.allow_tf32 = tf32\n", ""),
     ("a variant may not switch TF32", SETTINGS, "        torch.backends.cudnn.allow_tf32,\n", "        False,\n"),
 )
 

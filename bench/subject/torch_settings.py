@@ -5,6 +5,7 @@ Not the random generators' state: a layer may draw, and every call that is verif
 
 import contextlib
 import os
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
@@ -22,6 +23,8 @@ WORDS = {
     "tf32": "use of TF32 by cuDNN",
     "folder": "working directory",
 }
+
+warnings.filterwarnings("ignore", "Please use the new API settings to control TF32", UserWarning)  # torch 2.9 means its own interface
 
 
 class Meddles(Finding):
@@ -57,8 +60,12 @@ def look() -> State:
 
 def use_tf32(allowed: bool) -> None:
     """For float32 on a GPU, everywhere or nowhere.  torch by itself uses it in convolutions alone, so that two variants would differ."""
-    torch.set_float32_matmul_precision("high" if allowed else "highest")
-    torch.backends.cudnn.allow_tf32 = allowed
+    _set_precision("high" if allowed else "highest", allowed)
+
+
+def _set_precision(precision: str, tf32: bool) -> None:
+    torch.set_float32_matmul_precision(precision)
+    torch.backends.cudnn.allow_tf32 = tf32
 
 
 @contextlib.contextmanager
@@ -90,8 +97,7 @@ def put_back(before: State) -> str:
     torch.set_num_threads(before.threads)
     torch.set_grad_enabled(before.gradients)
     torch.use_deterministic_algorithms(before.deterministic)
-    torch.set_float32_matmul_precision(before.precision)
-    torch.backends.cudnn.allow_tf32 = before.tf32
+    _set_precision(before.precision, before.tf32)
     if after.folder != before.folder:
         with contextlib.suppress(OSError):  # it is gone: nothing can be put back
             os.chdir(before.folder)
