@@ -23,12 +23,6 @@ class Bound:
     issuing: float  # seconds there
     seconds: float  # of the device there
 
-    def words(self) -> str:
-        """As a sentence's end: what it is there, as called and on the device."""
-        ratio = "" if pd.isna(self.speedup) else f"{self.speedup:.2g}x on the device, {self.called_speedup:.2g}x as called, "
-        until = f"; not from {self.free[0]} on" if self.free else "; at every size of this run"
-        return f"{ratio}{self.issuing * 1e6:.0f} us to issue and {self.seconds * 1e6:.0f} us to run at {self.bound[-1]}{until}"
-
 
 def bounds(table: pd.DataFrame) -> list[Bound]:
     """One per variant that is bound by launches at some size.  Empty where nothing ran on an accelerator."""

@@ -1,4 +1,4 @@
-"""What the driver of an NVIDIA GPU says of its state: clocks, temperature, power, energy and why it runs slower than it could.
+"""What the driver of an NVIDIA GPU says of its state: its clock, its power limit, and why it runs slower than it could.
 
 Through NVML, by the package nvidia-ml-py, which is optional: without it, or on another maker's device, nothing is known.
 """
@@ -9,7 +9,7 @@ from typing import Any
 
 # Reasons of nvmlDeviceGetCurrentClocksEventReasons, named as in NVIDIA's NVML API reference.
 THROTTLED = {0x08: "hardware slowdown", 0x20: "too hot (software)", 0x40: "too hot (hardware)", 0x80: "power brake"}
-POWER_CAP = 0x04  # the power limit holds the clock down.  A regime, not an accident: a large product is always under it
+# Not among them is 0x04, the power limit: a regime, not an accident, since a large product is always under it.
 
 
 @dataclass(frozen=True)
@@ -18,19 +18,15 @@ class Health:
 
     mhz: int = 0  # of the multiprocessors; 0: not known
     throttled: str = ""
-    capped: bool = False  # the power limit held the clock down
 
 
 class Unknown:
     """No NVML: nothing is known."""
 
-    missing = "not known: install nvidia-ml-py to have clocks, power and energy"
+    missing = "not known: install nvidia-ml-py to have clocks and power"
 
     def look(self) -> Health:
         return Health()
-
-    def joules(self) -> float | None:
-        return None
 
     def facts(self) -> dict[str, str]:
         return {"GPU clocks and power": self.missing}
@@ -46,12 +42,7 @@ class Nvml:
         """Takes some tens of microseconds."""
         reasons = self._ask("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons") or 0
         words = [word for bit, word in THROTTLED.items() if reasons & bit]
-        return Health(self._clock() or 0, words[0] if words else "", bool(reasons & POWER_CAP))
-
-    def joules(self) -> float | None:
-        """The counter of energy, which moves about every 20 to 100 ms; None where the device has none."""
-        spent = self._ask("nvmlDeviceGetTotalEnergyConsumption")
-        return None if spent is None else spent / 1e3
+        return Health(self._clock() or 0, words[0] if words else "")
 
     def facts(self) -> dict[str, str]:
         """What does not move while a run lasts, in words."""
