@@ -1,4 +1,4 @@
-"""What all tests share: a browser for the pages, and measurements that are collected only when they are asked for."""
+"""What all tests share: no GPU in sight, a browser for the pages, and measurements that are collected only when they are asked for."""
 
 import os
 import shutil
@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import forked
+import hidden
 import pytest
 import upstream
 
+if not os.environ.get(hidden.SHOWN):
+    hidden.hide()
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # what is to be typed is then said by its name
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]

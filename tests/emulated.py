@@ -10,6 +10,8 @@ from layerbench.bench.machine.nvml import Health
 from layerbench.bench.timing.clock import Call
 
 EVENT = 0.5e-6  # what an event takes on the device
+NODE = 0.8e-6  # what a kernel of a graph begins after the one before it
+REPLAY = 100e-6  # what it takes the host to put a graph into the queue
 COMMAND = 2e-6  # what it takes the host to put anything into the queue
 FLUSH = 80e-6
 WARM_CACHE = 0.5  # of a kernel's time, where what it reads is in the cache
@@ -36,6 +38,20 @@ class Mark:
 
 
 @dataclass
+class Graph:
+    """What was captured: kernels and flushes by their seconds."""
+
+    device: "Device"
+    kept: list[tuple[str, float]]
+
+    def replay(self) -> None:
+        self.device.time += REPLAY
+        self.device.put(0.0)
+        for kind, seconds in self.kept:
+            self.device.work(kind, seconds, NODE)
+
+
+@dataclass
 class Device:
     """An accelerator.  `slow` says by how much kernels are slowed down at a moment, and why."""
 
@@ -48,12 +64,18 @@ class Device:
     bytes: int = 0
     bytes_free: int = 2**30
     _ends: list[float] = field(default_factory=list)
+    _kept: list[tuple[str, float]] | None = None  # while a graph is captured
 
     def put(self, seconds: float) -> float:
         """Into the queue; when it will be done."""
         if self.broken:
             raise Broken("an illegal memory access was encountered")
         self.time += COMMAND
+        return self._queue(seconds)
+
+    def _queue(self, seconds: float) -> float:
+        if self.broken:
+            raise Broken("an illegal memory access was encountered")
         self._ends = [end for end in self._ends if end > self.time]
         if len(self._ends) >= self.queue:  # the host waits for room
             self.time = self._ends[-self.queue]
@@ -64,8 +86,37 @@ class Device:
     def kernel(self, seconds: float, host: float) -> None:
         """What a layer launches: it costs the host so long, and then the device."""
         self.time += host
-        self.put(seconds * (1.0 if self.cold else WARM_CACHE) * self.slow(self.time)[0])
+        if self._kept is not None:
+            self._kept.append(("kernel", seconds))
+            return
+        self.time += COMMAND
+        self.work("kernel", seconds, 0.0)
+
+    def work(self, kind: str, seconds: float, later: float) -> None:
+        """A command without what it costs the host.  later: seconds that it begins after the one before it."""
+        if kind != "kernel":
+            self.cold = True
+            self._queue(seconds)
+            return
+        self._queue(later + seconds * (1.0 if self.cold else WARM_CACHE) * self.slow(self.time)[0])
         self.cold = False
+
+    def other_memory(self) -> None:
+        """What the next kernel reads is not in the cache."""
+        if self._kept is not None:
+            self._kept.append(("other memory", 0.0))
+        else:
+            self.cold = True
+
+    def capture(self, body: Callable[[], None]) -> Graph:
+        body()
+        self.wait()
+        self._kept = []
+        try:
+            body()
+            return Graph(self, self._kept)
+        finally:
+            self._kept = None
 
     # --- as the clock sees it ---
 
@@ -76,13 +127,18 @@ class Device:
         return Mark(self)
 
     def flush(self) -> None:
-        self.put(FLUSH)
-        self.cold = True
+        if self._kept is not None:
+            self._kept.append(("flush", FLUSH))
+            return
+        self.time += COMMAND
+        self.work("flush", FLUSH, 0.0)
 
     def spin(self, seconds: float) -> None:
         self.put(seconds)
 
     def wait(self) -> None:
+        if self._kept is not None:
+            raise RuntimeError("operation not permitted when stream is capturing")
         if self.broken:
             raise Broken("an illegal memory access was encountered")
         self.time = max(self.time, self.idle_at)
@@ -104,7 +160,8 @@ def step(device: Device, name: str, seconds: float, host: float, kernels: int = 
     def run(_: object) -> None:
         for number in range(kernels):
             device.kernel(seconds / kernels, host / kernels)
-            device.cold = number + 1 < kernels  # every kernel of the step reads other memory
+            if number + 1 < kernels:
+                device.other_memory()
         if waits:
             device.wait()
 

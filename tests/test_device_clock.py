@@ -112,6 +112,16 @@ def test_it_is_warmed_up_by_time_and_until_its_speed_is_steady() -> None:
     assert clock.sample(call, 4).seconds == pytest.approx(500e-6, rel=0.25)
 
 
+@pytest.mark.parametrize(("pause", "again"), [(0.01, False), (0.5, True)])
+def test_it_is_warmed_up_by_time_again_where_it_was_idle(pause: float, again: bool) -> None:
+    device = Device()
+    call, clock = step(device, "stock", 500e-6, 20e-6), DeviceClock(device)
+    clock.warm([call])
+    device.time = began = device.time + pause
+    clock.warm([call])
+    assert (device.time - began >= device_clock.WARM_SECONDS) == again
+
+
 def test_a_broken_device_raises_and_gives_no_number() -> None:
     device = Device()
 

@@ -141,6 +141,9 @@ def tests(out: Path, dry: bool) -> None:
         "loadgroup",
         "-p",
         "no:cacheprovider",
+        "-p",
+        "told_at_once",
+        "--benchmark-disable",  # an older pytest-benchmark warns of several processes, and a warning is an error here
         "--ignore",
         "tests/test_packaging.py",
         "-rfE",
@@ -150,13 +153,25 @@ def tests(out: Path, dry: bool) -> None:
     with (out / "tests.log").open("w", encoding="utf-8") as log:
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         process = subprocess.Popen(
-            [sys.executable, "-m", "pytest", *words, *chosen], cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
+            [_installed(), "-m", "pytest", *words, *chosen], cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
         )
         code = process.wait()
     lines = (out / "tests.log").read_text(encoding="utf-8").splitlines()
     say(out, "tests", "tests", lines[-1] if lines else "nothing", code == 0)
-    for line in [line for line in lines if line.startswith(("FAILED", "ERROR"))][:40]:
+    for line in [line for line in lines if line.startswith("TOLD")][:60]:
         say(out, "tests", "", line[:200].replace("|", "/"), False)
+
+
+def _installed() -> str:
+    """A Python in whose environment layerbench can be called by its name, as after an installation; what it imports is this one's."""
+    folder = ROOT / ".gpu-proof" / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    python, packages = folder / "bin" / "python", next(folder.glob("lib/python*/site-packages"))
+    (packages / "outer.pth").write_text("\n".join(path for path in sys.path if path.endswith("-packages")) + "\n", encoding="utf-8")
+    script = folder / "bin" / "layerbench"
+    script.write_text(f"#!{python}\nfrom layerbench.bench.cli.main import main\nmain()\n", encoding="utf-8")
+    script.chmod(0o755)
+    return str(python)
 
 
 BY_NAME = {"proofs": proofs, "clock": clock, "run": run, "check": check, "tests": tests}

@@ -79,7 +79,7 @@ def _environment() -> dict[str, str]:
     for name in ("bench", "layers", "kernels"):
         if not (package / name).exists():
             (package / name).symlink_to(ROOT / name)
-    paths = [str(package.parent), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]
+    paths = [str(package.parent), str(ROOT / "tests"), str(ROOT / "validation"), os.environ.get("PYTHONPATH", "")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path), "PYTHONUNBUFFERED": "1"}
 
 

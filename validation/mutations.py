@@ -11,31 +11,56 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-CLOCK, SANITY, FAULT, SETTINGS = (
-    *("bench/timing/device_clock.py", "bench/analysis/sanity.py"),
+CLOCK, GRAPH, SANITY, FAULT, SETTINGS = (
+    *("bench/timing/device_clock.py", "bench/timing/graph_clock.py", "bench/analysis/sanity.py"),
     *("bench/subject/fault.py", "bench/subject/torch_settings.py"),
 )
-TESTS = {CLOCK: "test_device_clock.py", SANITY: "test_sanity.py", FAULT: "test_worker.py", SETTINGS: "test_tf32.py"}
+TESTS = {
+    CLOCK: "test_device_clock.py",
+    GRAPH: "test_graph_clock.py",
+    SANITY: "test_sanity.py",
+    FAULT: "test_worker.py",
+    SETTINGS: "test_tf32.py",
+}
 LOOP = "        held = None\n        began = self.now()\n        for _ in range(calls):\n"
 STEP = "            held = call.step(made.pop() if made else None)\n"
 START = "            start.record()\n            began = self.now()\n"
 LONGER = "            self._spins[call] = min(LONGEST_SPIN, max(2 * self._spins[call], _long_enough(block.issuing / calls)))\n"
-WAIT = "            self._device.wait()  # so that no queue fills, and setups meet an idle device\n"
+WAIT = "            self.device.wait()  # so that no queue fills, and setups meet an idle device\n"
 RULES = (  # what is taken out, the file, the text, what stands there instead
     ("the device is waited for before its events are read", CLOCK, WAIT, ""),
-    ("the flush lies before the sample", CLOCK, START, START.replace("()\n", "()\n            self._device.flush()\n", 1)),
-    ("the cache is overwritten", CLOCK, "            self._device.flush()\n", ""),
-    ("launches are hidden", CLOCK, "            self._device.spin(spin)\n", ""),
+    ("the flush lies before the sample", CLOCK, START, START.replace("()\n", "()\n            self.device.flush()\n", 1)),
+    ("the cache is overwritten", CLOCK, "            self.device.flush()\n", ""),
+    ("launches are hidden", CLOCK, "            self.device.spin(spin)\n", ""),
     ("a block for which the host was late does not count", CLOCK, "ahead = ahead and not start.query()", "ahead = True"),
     ("a spin that was too short is made longer", CLOCK, LONGER, ""),
     ("launches that cannot be hidden are told", CLOCK, "            self._exposed[call] = WAITS\n", ""),
     ("a throttled block is taken again", CLOCK, "if not (before.throttled or after.throttled) or again == TRIES - 1:", "if True:"),
     ("it is warmed up by time", CLOCK, "        while self.now() - began < WARM_MOST:", "        return\n        while True:"),
     ("it is warmed up until steady", CLOCK, "            if abs(seconds - last) <= STEADY * seconds + RESOLUTION:", "            if True:"),
-    ("setups ahead keep within memory", CLOCK, "if (grown := self._device.allocated() - before) > 0:", "if (grown := 0) > 0:"),
+    ("setups ahead keep within memory", CLOCK, "if (grown := self.device.allocated() - before) > 0:", "if (grown := 0) > 0:"),
     ("gradients are cleared in the loop", CLOCK, "                call.clear()\n", "                pass\n"),
-    ("as called never waits", CLOCK, STEP, STEP + "            self._device.wait()\n"),
+    ("as called never waits", CLOCK, STEP, STEP + "            self.device.wait()\n"),
     ("setups lie outside the loop", CLOCK, LOOP, LOOP.replace("        for", "        made = [call.setup() for _ in made]\n        for")),
+    ("it is warmed up where it was idle", CLOCK, "if began - self._worked > IDLE else 0.0", "if False else 0.0"),
+    ("what is around the steps of a graph is taken off", GRAPH, "((pair.full, 1), (pair.empty, -1))", "((pair.full, 1), (pair.empty, 0))"),
+    ("every call of a graph finds a cold cache", GRAPH, "            device.flush()\n            held = step", "            held = step"),
+    ("a set-up meets the same cache in both graphs", GRAPH, "                device.flush()\n", ""),
+    ("a replay is hidden", GRAPH, "                self.device.spin(spin)\n", ""),
+    (
+        "one clock for all variants of a point",
+        GRAPH,
+        'return clock, f"{name!r} cannot be captured',
+        'continue\n            return clock, f"{name!r}',
+    ),
+    ("a step of nothing has no time in a graph", GRAPH, "< LEAST * LEAST_PAIRS * CALLS", "< -1"),
+    ("gradients of a capture are cleared", GRAPH, "                call.clear()\n", "                pass\n"),
+    (
+        "a device that was lost in a capture is no step without a graph",
+        GRAPH,
+        "            device.wait()  # unless",
+        "            pass  # unless",
+    ),
     ("a lost device ends the process", FAULT, "    if isinstance(error, RuntimeError) and _lost():\n", "    if False:\n"),
     ("what the clock cannot resolve is not ranked", SANITY, "seconds >= FLOORS * roof.call_seconds", "True"),
     ("TF32 is off in convolutions too", SETTINGS, "    torch.backends.cudnn.allow_tf32 = tf32\n", ""),

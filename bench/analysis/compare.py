@@ -56,6 +56,7 @@ def differences(old: Run, new: Run) -> list[str]:
         "python": (a.python, b.python),
         **{name: (a.versions.get(name, "none"), b.versions.get(name, "none")) for name in {**a.versions, **b.versions}},
         **{name: (a.flags.get(name, "none"), b.flags.get(name, "none")) for name in {**a.flags, **b.flags}},
+        "timing in a CUDA graph": (old.graph, new.graph),
         **{f"reference of {layer}": pair for layer, pair in _new_references(old, new).items()},
     }
     return [f"{name}: {was} before, {now} now" for name, (was, now) in pairs.items() if was != now]
@@ -91,7 +92,7 @@ def _ratio(record: Record, old: pd.Series, new: pd.Series, threshold: float) -> 
     launch = LAUNCH if min(old.seconds, new.seconds) < SHORT_SECONDS else 0.0
     limit = 1 + max(threshold, launch, old.noise_floor, new.noise_floor)
     verdict = "slower" if low > limit else "faster" if high < 1 / limit else "same" if 1 / limit <= low and high <= limit else "unclear"
-    if any(isinstance(row.contention, str) for row in (old, new)):
+    if any(isinstance(row.contention, str) for row in (old, new)) or old.clock != new.clock:
         verdict = "unclear"
     return Change(record.point, record.variant, "speedup", float(old.speedup), float(new.speedup), math.exp(middle), low, high, verdict)
 

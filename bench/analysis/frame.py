@@ -75,6 +75,7 @@ _TEXT = (
     "contention",
     "unresolved",
     "stopped",
+    "clock",
 )
 _NUMBERS = (
     *("seconds", "samples", "speedup", "speedup_low", "speedup_high", "noise_floor", "slack"),
@@ -116,6 +117,7 @@ def _outcome(
         "seconds": statistics.median(outcome.timing.seconds),
         "samples": len(outcome.timing.seconds),
         "stopped": outcome.timing.stopped,
+        "clock": outcome.timing.clock,
         "slack": outcome.accuracy.slack,
         "live_bytes": outcome.memory.live_bytes,
         "saved_bytes": outcome.memory.saved_bytes,

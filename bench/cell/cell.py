@@ -69,8 +69,13 @@ class Cell:
             passes.compile_all(self)
             passes.verify_all(self, {variant: proof for variant, proof in proofs.items() if not isinstance(proof, Failed)})
 
-    def measure(self, step: str, clock: Clock, limit: Limit, traces: Path | None, interleaved: bool = True) -> dict[str, Outcome]:
-        """Every variant's outcome at one step, in the order of the variants.  traces: a folder for the profiler's, None for none."""
+    def measure(
+        self, step: str, clock: Clock, limit: Limit, traces: Path | None, interleaved: bool = True, graph: str = "auto"
+    ) -> dict[str, Outcome]:
+        """Every variant's outcome at one step, in the order of the variants.  traces: a folder for the profiler's, None for none.
+
+        graph: whether short steps are timed in a CUDA graph, as in `choice.finer`.
+        """
         if not self.reference_is_in():
             return self._in_order({})
         if reason := steps.impossible(step, self.differentiable, self.subjects[self.reference].learns):
@@ -78,7 +83,7 @@ class Cell:
         calls = passes.warm(self, step)
         if not self.reference_is_in():
             return self._in_order({})
-        timings = passes.time(self, step, calls, clock, limit, interleaved)
+        timings = passes.time(self, step, calls, clock, limit, interleaved, graph)
         outcomes: dict[str, Outcome] = {}
         for name, timing in timings.items():
             passes.recheck(self, name)

@@ -26,6 +26,7 @@ from ..profiling import profile as profiler
 from ..subject import make as subjects
 from ..subject.fault import in_words
 from ..subject.make import Subject
+from ..timing import choice
 from ..timing.clock import Call, Clock
 from ..timing.measure import Limit, measure, measure_in_turn
 from .turns import Turns
@@ -100,7 +101,9 @@ def warm(cell: "Cell", step: str) -> dict[str, Call]:
     return {name: call for name, call in calls.items() if name in cell.subjects}
 
 
-def time(cell: "Cell", step: str, calls: Mapping[str, Call], clock: Clock, limit: Limit, interleaved: bool) -> dict[str, Timing]:
+def time(
+    cell: "Cell", step: str, calls: Mapping[str, Call], clock: Clock, limit: Limit, interleaved: bool, graph: str
+) -> dict[str, Timing]:
     """The timed pass.  A variant that raises under way is out and the others begin again; one that spoilt its times is out too."""
     while cell.reference_is_in():
         left = {name: call for name, call in calls.items() if name in cell.subjects}
@@ -108,7 +111,8 @@ def time(cell: "Cell", step: str, calls: Mapping[str, Call], clock: Clock, limit
         try:
             seed = zlib.crc32(f"{cell.point.cell} {step}".encode())  # one order of blocks at all points would favour one variant
             interleave = partial(measure, reference=cell.reference, seed=seed) if interleaved else measure_in_turn
-            timings = interleave(left, clock=clock, limit=limit, enter=turns)
+            chosen, uncaptured = choice.finer(clock, left, graph, turns)
+            timings = interleave(left, clock=chosen, limit=limit, enter=turns)
         except Exception as error:  # noqa: BLE001  the code is the user's: any exception is a result
             timings, whose = {}, turns.variant or cell.reference  # before the first turn nobody's: it would go on for ever
             cell.drop(whose, Failed("time", in_words(error)))
@@ -118,8 +122,12 @@ def time(cell: "Cell", step: str, calls: Mapping[str, Call], clock: Clock, limit
         if not timings:
             continue
         others = meanwhile.others()
-        return {name: structs.replace(timing, others=others) for name, timing in timings.items()}
+        return {name: structs.replace(_noted(timing, uncaptured), others=others) for name, timing in timings.items()}
     return {}
+
+
+def _noted(timing: Timing, uncaptured: str) -> Timing:
+    return structs.replace(timing, device=structs.replace(timing.device, uncaptured=uncaptured)) if timing.device else timing
 
 
 def recheck(cell: "Cell", name: str) -> None:

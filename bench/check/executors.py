@@ -73,7 +73,7 @@ class Together:
         return answer
 
     def unit(self, point: Point, variant: str, sides: tuple[str, str], number: int) -> Unit | Fault:
-        answer = _asked(self._worker, MeasureUnit(point, variant, sides, number, unit.SECONDS), "head")
+        answer = _asked(self._worker, MeasureUnit(point, variant, sides, number, unit.seconds(point.device)), "head")
         if isinstance(answer, Fault):
             return answer
         assert isinstance(answer, MeasuredUnit)
@@ -120,7 +120,7 @@ class Apart:
             calls = prepared.calls if role == "base" else calls
         try:
             blocks = [_block(worker, role) for role, worker in pair.items()]
-            return unit.measure(blocks[0], blocks[1], calls, unit.SECONDS, time.monotonic, dice, self._launch)
+            return unit.measure(blocks[0], blocks[1], calls, unit.seconds(point.device), time.monotonic, dice, self._launch)
         except _BlockFailed as failed:
             return failed.fault
 

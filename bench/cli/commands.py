@@ -43,32 +43,17 @@ def list_layers(suite: str) -> None:
 
 
 def run_suite(
-    suite: str,
-    selection: Selection,
-    threads: int,
-    seconds: float,
-    out: Path,
-    dry_run: bool,
-    command: str,
-    interleaved: bool = True,
-    hang_seconds: float = HANG_SECONDS,
-    open_page: bool = False,
-    tf32: bool = False,
-    quiet: bool = False,
-    clock: str = "device",
+    order: Order, out: Path, command: str, dry_run: bool = False, quiet: bool = False, open_page: bool = False, clock: str = "device"
 ) -> int:
     """Measure a suite and write its run file and page.  Returns the exit code.  clock: what ranks, as in `frame.by_clock`."""
-    order = Order(_from_anywhere(suite), selection, threads, seconds, hang_seconds, tf32)
-    whole = _measure(suite, order, out, command, interleaved, dry_run, quiet)
+    whole = _measure(order, out, command, dry_run, quiet)
     return _show(whole, out, open_page, clock) if whole else 0
 
 
-def _measure(
-    suite: str, order: Order, out: Path, command: str, interleaved: bool = True, dry_run: bool = False, quiet: bool = False
-) -> Run | None:
-    """The run, which is written; None where its points were only to be printed.  suite: as it was typed."""
+def _measure(order: Order, out: Path, command: str, dry_run: bool = False, quiet: bool = False) -> Run | None:
+    """The run, which is written; None where its points were only to be printed.  The order names the suite as it was typed."""
     started, selection = datetime.now(UTC), order.selection
-    with workers(suite, order.threads, order.hang_seconds, order.tf32) as (worker, prover):
+    with workers(order.suite, order.threads, order.hang_seconds, order.tf32) as (worker, prover):
         described = worker.describe()
         tasks = planning.plan(described.layers, described.environment.devices, selection)
         if left := len(described.layers) - len(planning.wanted(described.layers, selection)):
@@ -79,9 +64,11 @@ def _measure(
         if words := forecast.warning(tasks, described.layers, order.budget_seconds):
             print(f"layerbench: {words}", file=sys.stderr)
         begun = started.isoformat(timespec="seconds")
-        header = Run(SCHEMA, "", begun, 0.0, command, suite, interleaved, described.environment, described.layers, ())
-        work = job.begin(Begun(header, order, ()), tasks, out / "results")
-        ahead.prepare(tasks, described.layers, worker, lambda: Worker(Describe(suite, order.threads, order.tf32), {}))
+        facts = described.environment, described.layers
+        header = Run(SCHEMA, "", begun, 0.0, command, order.suite, order.interleaved, *facts, (), graph=order.graph)
+        findable = structs.replace(order, suite=_from_anywhere(order.suite))
+        work = job.begin(Begun(header, findable, ()), tasks, out / "results")
+        ahead.prepare(tasks, described.layers, worker, lambda: Worker(Describe(order.suite, order.threads, order.tf32), {}))
         return _carry_out(work, described, worker, prover, quiet)
 
 
@@ -169,7 +156,7 @@ def explain_point(
         names = explain.pair(described.layers, layer, variants)
         candidates = planning.plan(described.layers, described.environment.devices, replace(selection, expression=""))
         chosen = explain.only(selection, explain.choose(candidates, layer, selection), names)
-        stored = _measure(suite, Order(_from_anywhere(suite), chosen, threads, LONGEST, HANG_SECONDS), out, command)
+        stored = _measure(Order(suite, chosen, threads, LONGEST, HANG_SECONDS), out, command)
         assert stored
         code = _show(stored, out, False)
     else:

@@ -62,12 +62,14 @@ def run(
     hang_limit: options.HangLimit = DEFAULT_HANG_SECONDS,
     tf32: options.Tf32 = False,
     clock: options.Clock = DEFAULT_CLOCK,
+    graph: options.Graph = "auto",
     quiet: options.Quiet = False,
     resume: options.Resume = False,
     journal: Annotated[Path | None, typer.Argument(metavar="[JOURNAL]", help="With --resume: results/NAME.journal.")] = None,
 ) -> None:
     """Verify and measure every variant at every point, then write results/NAME.json and reports/NAME/index.html."""
     from ..plan import budget as durations
+    from ..run.journal import Order
     from . import commands
 
     if resume:
@@ -78,8 +80,8 @@ def run(
     chosen = _selection(expression, device, dtype, step, optimizer, sizes, everything)
     command = "layerbench " + shlex.join(sys.argv[1:])
     seconds = durations.parse(budget)
-    how = (not sequential, hang_limit, open_page, tf32, quiet, clock)
-    raise typer.Exit(commands.run_suite(suite, chosen, threads, seconds, out, dry_run, command, *how))
+    order = Order(suite, chosen, threads, seconds, hang_limit, tf32, not sequential, graph)
+    raise typer.Exit(commands.run_suite(order, out, command, dry_run, quiet, open_page, clock))
 
 
 @app.command()

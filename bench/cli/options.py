@@ -101,6 +101,23 @@ Clock = Annotated[
         metavar="NAME", help="What ranks on a GPU: device, its own seconds, or called, what a caller sees in a loop.", callback=_clock
     ),
 ]
+
+
+def _graph(word: str) -> str:
+    if word not in GRAPHS:
+        raise Mistake(f"--graph {word}: give auto, always or never")
+    return word
+
+
+GRAPHS = ("auto", "always", "never")
+Graph = Annotated[
+    str,
+    typer.Option(
+        metavar="WORD",
+        help="On a GPU, time steps in a CUDA graph: auto, those under 20 us; always, or never.",
+        callback=_graph,
+    ),
+]
 Open = Annotated[bool, typer.Option("--open", help="Open the page in a browser.")]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Where results/ and reports/ are made.")]
 

@@ -64,6 +64,7 @@ class OnDevice(Struct, frozen=True):
     exposed: str = ""  # why launches could not be hidden, so that the device's seconds hold some of the host's; "": they were
     discarded: dict[str, int] = {}  # why -> samples that were taken again
     mhz: tuple[int, ...] = ()  # clock of the device after each sample; 0: not known
+    uncaptured: str = ""  # why a CUDA graph was not what was timed, where that was tried
 
 
 class Timing(Struct, frozen=True):
@@ -76,7 +77,7 @@ class Timing(Struct, frozen=True):
     calls_per_sample: int
     order: tuple[int, ...]
     stopped: str  # why sampling ended: precision | budget
-    clock: str  # host: wall time on the host; device: accelerator events
+    clock: str  # host: wall time on the host; device: accelerator events; graph: the same of a CUDA graph of steps
     others: float | None = None  # cores that other work kept busy meanwhile; None: not known
     device: OnDevice | None = None  # None: the clock is the host's
 
@@ -245,4 +246,5 @@ class Run(Struct, frozen=True):
     records: tuple[Record, ...]
     notes: tuple[str, ...] = field(default=())  # what the run itself has to say: interrupted, another run was going on, ...
     roofs: tuple[Roof, ...] = ()
+    graph: str = "auto"  # whether short steps are timed in a CUDA graph on an accelerator: auto | always | never
     stages: dict[str, float] = {}  # seconds that points took, by stage; what of `seconds` is left is starting up, roofs and storing

@@ -28,7 +28,7 @@ class Describe(Struct, frozen=True, tag=True):
 class Measure(Struct, frozen=True, tag=True):
     """Measure these variants of a point, the reference first.  seconds: for the timed pass; traces: folder, "" for none.
 
-    interleaved False: time them one after the other.
+    interleaved False: time them one after the other.  graph: as in Run.
     """
 
     point: Point
@@ -36,6 +36,7 @@ class Measure(Struct, frozen=True, tag=True):
     seconds: float
     traces: str
     interleaved: bool = True
+    graph: str = "auto"
 
 
 class FindRoof(Struct, frozen=True, tag=True):

@@ -158,11 +158,21 @@ def ended(records: Sequence[Record]) -> str:
     return f"{told}. A longer --budget narrows the intervals."
 
 
+CLOCKS = {
+    "host": "",
+    "device": "; the device's own seconds, from events around each step",
+    "graph": "; the device's own seconds in a CUDA graph of several steps",
+    "called": "; as called, in a loop that never waits",
+}
+
+
 def sampling(timing: Timing) -> str:
     """How many samples, and why no more."""
     known = f"every ratio of the point was known to {PRECISION}"
     why = f"until {known}" if timing.stopped == "precision" else f"then the time budget was used up, before {known}"
-    clock = "" if timing.clock == "host" else f"; {timing.clock} clock"
+    clock = CLOCKS.get(timing.clock, f"; {timing.clock} clock")
+    if timing.device and timing.device.uncaptured:
+        clock += f", and not in a graph, since {timing.device.uncaptured}"
     return f"{plural(len(timing.seconds), 'sample')} of {plural(timing.calls_per_sample, 'call')}, {why}{clock}"
 
 
@@ -181,4 +191,5 @@ def command(run: Run, point: Point) -> str:
     words += ["--dtype", point.dtype, "--device", point.device, "--step", point.step, "--threads", str(run.environment.threads)]
     if budget := re.search(r"--budget[ =](\d[\w.]*)", run.command):
         words += ["--budget", budget[1] if budget[1][-1] in "smh" else f"{budget[1]}s"]  # a number alone was seconds once
+    words += [] if run.graph == "auto" else ["--graph", run.graph]
     return shlex.join(words if run.interleaved else [*words, "--sequential"])

@@ -128,7 +128,7 @@ def carry_out(job: Job, described: Described, worker: Answerer, prover: Answerer
             traces = str(folder / header.name)
             points = iter(task.point.id for task in job.left)
             watch.begin(next(points, ""))
-            for found in run(job.left, described.layers, worker, prover, budget, traces, header.interleaved, known):
+            for found in run(job.left, described.layers, worker, prover, budget, traces, header.interleaved, known, header.graph):
                 entries.append(Entry(round(earlier + time.monotonic() - started, 3), found.records, found.seconds))
                 job.journal.append(entries[-1])
                 watch.done()

@@ -27,6 +27,8 @@ class Order(Struct, frozen=True):
     budget_seconds: float
     hang_seconds: float
     tf32: bool = False
+    interleaved: bool = True
+    graph: str = "auto"
 
 
 class Begun(Struct, frozen=True):

@@ -37,6 +37,7 @@ def run(
     traces: str,
     interleaved: bool = True,
     known: Iterable[Record] = (),
+    graph: str = "auto",
 ) -> Iterator[Finished]:
     """Each task's records, as they are finished, with the seconds that workers spent on them.
 
@@ -44,6 +45,7 @@ def run(
     budget     grants the time to spend on the timed pass of each.
     traces     folder for trace files, "" for none.
     interleaved  False: time the variants of a point one after the other.
+    graph      whether short steps are timed in a CUDA graph on an accelerator: auto, always or never.
     known      records of points that were finished before: what they teach counts here.
     """
     facts = {layer.name: layer for layer in layers}
@@ -52,7 +54,7 @@ def run(
     for index, task in enumerate(tasks):
         layer, point = facts[task.point.layer], task.point
         here, elsewhere = _split(layer, task)
-        request = Measure(point, here, budget.seconds(len(tasks) - index), traces, interleaved)
+        request = Measure(point, here, budget.seconds(len(tasks) - index), traces, interleaved, graph)
         records, spent = _measure(worker, request, failures)
         budget.timed(spent.get("time", 0.0))
         new = tuple(variant for variant in elsewhere if (layer.name, point.dtype, variant) not in proofs)

@@ -4,7 +4,9 @@ torch calls ROCm's devices cuda, too.  MPS is not promised: it is timed as a dev
 """
 
 import time
-from typing import Protocol, cast
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Protocol, cast
 
 import torch
 
@@ -28,6 +30,12 @@ class Mark(Protocol):
     def elapsed_time(self, end: "Mark") -> float:
         """Milliseconds from here to `end`, both reached."""
         ...
+
+
+class Graph(Protocol):
+    """Work that was captured, and can be put into the queue again by one command."""
+
+    def replay(self) -> None: ...
 
 
 class Accelerator(Protocol):
@@ -58,6 +66,10 @@ class Accelerator(Protocol):
         ...
 
     def look(self) -> Health: ...
+
+    def capture(self, body: Callable[[], None]) -> Graph:
+        """What `body` puts into the queue, not done but kept.  Raises where it cannot be, and what `body` raises."""
+        ...
 
 
 class TorchAccelerator:
@@ -103,6 +115,35 @@ class TorchAccelerator:
 
     def look(self) -> Health:
         return self._health.look()
+
+    def capture(self, body: Callable[[], None]) -> Graph:
+        if not hasattr(self._module, "CUDAGraph"):
+            raise NotImplementedError(f"torch has no graphs for {self.kind}")
+        here, aside = self._module.current_stream(), self._module.Stream()
+        aside.wait_stream(here)
+        with self._module.stream(aside):
+            body()  # what a first call on a stream makes, as a library's workspace, cannot be captured
+        self.wait()
+        graph = self._module.CUDAGraph()
+        with self._module.stream(aside):
+            graph.capture_begin(capture_error_mode="thread_local")
+            try:
+                body()
+                graph.capture_end()
+            except BaseException:
+                self._give_up(graph)
+                raise
+        here.wait_stream(aside)
+        return cast(Graph, graph)
+
+    def _give_up(self, graph: Any) -> None:
+        """A capture that failed is not ended by torch (2.13): the allocator would go on keeping memory for it, and fail later."""
+        with suppress(RuntimeError):
+            graph.capture_end()
+        with suppress(RuntimeError):  # it was ended after all
+            device, pool = self._module.current_device(), graph.pool()
+            torch._C._cuda_endAllocateToPool(device, pool)
+            torch._C._cuda_releasePool(device, pool)
 
     @property
     def _flush_seconds(self) -> float:

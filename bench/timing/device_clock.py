@@ -7,8 +7,9 @@ Method: events on one stream around the step, the cache overwritten before, as i
 nvbench.  What the figures include, and what they cannot resolve, is in docs/measuring.md.
 """
 
+import math
 import statistics
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -21,6 +22,7 @@ MARGIN = 60e-6  # seconds that the spin outlasts twice the host's time for issui
 LONGEST_SPIN = 0.1  # seconds
 TRIES = 4  # of a block: its spin doubles at least each time; then its launches are taken to be exposed
 WARM_SECONDS, WARM_MOST = 0.15, 1.0  # a device raises its clock under load within this; longer it is not waited for
+IDLE = 0.1  # seconds without work, after which it is warmed up for WARM_SECONDS again
 LOOK_SECONDS, LOOK_CALLS, STEADY = 0.05, 8, 0.02  # two looks so long after one another that differ by no more are one speed
 RESOLUTION = 0.1e-6  # seconds, of a mean of LOOK_CALLS: one call of a few microseconds differs from the next by some tenths
 LOOP_SECONDS, LOOP_CALLS = 0.002, (8, 64)  # of the loop that never waits: about so long, between so many calls
@@ -44,24 +46,25 @@ class DeviceClock:
     name = "device"
 
     def __init__(self, device: Accelerator) -> None:
-        self._device = device
+        self.device = device
         self._spins: WeakKeyDictionary[Call, float] = WeakKeyDictionary()  # seconds
         self._exposed: WeakKeyDictionary[Call, str] = WeakKeyDictionary()
+        self._worked = -math.inf  # when the last block ended
 
     def now(self) -> float:
-        return self._device.now()
+        return self.device.now()
 
     def held(self) -> float:
         return self.now()  # the work is the device's: nobody takes it away
 
     def warm(self, calls: Iterable[Call]) -> None:
-        """All calls in turn for WARM_SECONDS at least, then until two looks at the first of them agree."""
+        """All calls in turn, for WARM_SECONDS at least where the device was idle, then until two looks at the first of them agree."""
         calls, began = list(calls), self.now()
-        look, last = began + WARM_SECONDS, 0.0
+        look, last = began + (WARM_SECONDS if began - self._worked > IDLE else 0.0), 0.0
         while self.now() - began < WARM_MOST:
             for call in calls:
                 call.once()
-            self._device.wait()
+            self.device.wait()
             if self.now() < look:
                 continue
             seconds = self._block(calls[0], LOOK_CALLS).seconds / LOOK_CALLS
@@ -92,9 +95,9 @@ class DeviceClock:
     def _undisturbed(self, call: Call, calls: int, discarded: list[str]) -> tuple[Block, int]:
         """A block during which the device was not slowed down, and its clock after it; after TRIES whatever there is."""
         for again in range(TRIES):
-            before = self._device.look()
+            before = self.device.look()
             block = self._hidden(call, calls, discarded)
-            after = self._device.look()
+            after = self.device.look()
             if not (before.throttled or after.throttled) or again == TRIES - 1:
                 break
             discarded.append(THROTTLED)
@@ -122,33 +125,37 @@ class DeviceClock:
         for _ in range(calls):
             held = None
             held = call.setup() if call.setup else None
-            self._device.flush()
-            self._device.spin(spin)
-            start, end = self._device.mark(), self._device.mark()
+            self.device.flush()
+            self.device.spin(spin)
+            start, end = self.device.mark(), self.device.mark()
             start.record()
             began = self.now()
             held = call.step(held)
             issuing += self.now() - began
             end.record()
             ahead = ahead and not start.query()
-            self._device.wait()  # so that no queue fills, and setups meet an idle device
+            self.device.wait()  # so that no queue fills, and setups meet an idle device
             seconds += start.elapsed_time(end) / 1e3
+        self._worked = self.now()
         return Block(seconds, issuing, ahead)
 
     def _spin(self, call: Call) -> float:
         """Seconds; at first from what the host needs where nothing is in its way."""
         if call not in self._spins:
-            issuing = []
-            for _ in range(3):
-                held = call.setup() if call.setup else None
-                self._device.wait()
-                began = self.now()
-                held = call.step(held)
-                issuing.append(self.now() - began)
-                self._device.wait()
-                del held
-            self._spins[call] = min(LONGEST_SPIN, _long_enough(statistics.median(issuing)))
+            self._spins[call] = self._first_spin(call.step, call.setup)
         return self._spins[call]
+
+    def _first_spin(self, issue: Callable[[object], object], setup: Callable[[], object] | None = None) -> float:
+        issuing = []
+        for _ in range(3):
+            held = setup() if setup else None
+            self.device.wait()
+            began = self.now()
+            held = issue(held)
+            issuing.append(self.now() - began)
+            self.device.wait()
+            del held
+        return min(LONGEST_SPIN, _long_enough(statistics.median(issuing)))
 
     # --- as called -----------------------------------------------------------------------------------------------------------------
 
@@ -158,19 +165,19 @@ class DeviceClock:
         calls = max(fewest, min(most, round(LOOP_SECONDS / max(issuing, 1e-9))))
         made: list[object] = []
         if call.setup:
-            before = self._device.allocated()
+            before = self.device.allocated()
             made.append(call.setup())
-            if (grown := self._device.allocated() - before) > 0:
-                calls = max(1, min(fewest, self._device.free() // (LOOP_SHARE * grown)))
+            if (grown := self.device.allocated() - before) > 0:
+                calls = max(1, min(fewest, self.device.free() // (LOOP_SHARE * grown)))
             made += [call.setup() for _ in range(calls - 1)]
-        self._device.wait()
+        self.device.wait()
         held = None
         began = self.now()
         for _ in range(calls):
             if call.clear:
                 call.clear()
             held = call.step(made.pop() if made else None)
-        self._device.wait()
+        self.device.wait()
         seconds = (self.now() - began) / calls
         del held
         return seconds

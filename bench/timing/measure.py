@@ -97,7 +97,7 @@ def measure_in_turn(
 
 def _on_device(samples: list[Sample], clock: Clock) -> OnDevice | None:
     """What a device's clock tells beside its seconds."""
-    if clock.name != "device":
+    if clock.name == "host":
         return None
     return OnDevice(
         issuing=tuple(round(each.issuing, PICOSECONDS) for each in samples),
