@@ -19,8 +19,9 @@ import torch
 
 from .declare.layer import Layer
 from .declare.mistake import Mistake
-from .equivalence import verify
+from .equivalence import replay, verify
 from .equivalence.tolerance import Mismatch
+from .equivalence.verify import Truth
 from .machine import environment
 from .plan import planning
 from .plan.planning import Selection, Task
@@ -93,7 +94,7 @@ def _measure(benchmark: Any, layer: Layer, task: Task, variant: str) -> None:
     benchmark.group = point.id
     failed: Exception | None = None
     try:
-        subject, weak = _verified(layer, task, variant)
+        truth, subject, fresh, weak = _verified(layer, task, variant)
     except Exception as error:  # noqa: BLE001  the code is the user's; told outside of this block, or pytest shows both
         failed = error
     if failed:
@@ -107,21 +108,32 @@ def _measure(benchmark: Any, layer: Layer, task: Task, variant: str) -> None:
     else:
         setup = call.setup
         benchmark.pedantic(call.step, setup=lambda: ((setup(),), {}), rounds=50, warmup_rounds=5)
+    try:
+        replay.check(subject, fresh, truth)
+    except Mismatch as error:
+        failed = error
+    if failed:
+        _told(variant, failed)
 
 
-def _verified(layer: Layer, task: Task, variant: str) -> tuple[Subject, list[str]]:
-    """The variant, ready to be timed, and the checks that it could not have failed.  Raises Mismatch, and whatever a layer raises."""
+def _verified(layer: Layer, task: Task, variant: str) -> tuple[Truth, Subject, Subject, list[str]]:
+    """The variant, ready to be timed, and once more, and the checks that it could not have failed.
+
+    Raises Mismatch, and whatever a layer raises.
+    """
     point = task.point
     truth = verify.truth(layer, point.size, getattr(torch, point.dtype), point.device, seed=0)
     verify.check_not_random(layer, truth)
-    module = make.variant_module(layer, variant, point.size, truth.weights)
-    subject = make.subject(variant, module, truth.inputs, truth.cotangents)
+    subject, fresh = (
+        make.subject(variant, make.variant_module(layer, variant, point.size, truth.weights), truth.inputs, truth.cotangents)
+        for _ in range(2)
+    )
     if layer.variants[variant].compile:
         compiling.forget()
         compiling.compile_cold(subject, any(cotangent is not None for cotangent in truth.cotangents), cold=False)
-        module.load_state_dict(truth.weights.state_dict())  # as drawn: to compile it was called, which may change its buffers
+        subject.module.load_state_dict(truth.weights.state_dict())  # as drawn: to compile it was called, which may change its buffers
     verify.judge(subject, truth)
-    return subject, verify.weaknesses(truth)
+    return truth, subject, fresh, verify.weaknesses(truth)
 
 
 def _told(variant: str, error: Exception) -> NoReturn:

@@ -18,7 +18,7 @@ from msgspec import structs
 
 from ..data.record import Failed, Profile, Skipped, TensorError, Timing
 from ..declare.layer import NOISE_FLOOR
-from ..equivalence import interpreter, verify
+from ..equivalence import interpreter, replay, verify
 from ..equivalence.verify import Truth
 from ..machine.contention import Meanwhile
 from ..profiling import compiling, leak, memory, work
@@ -131,10 +131,11 @@ def _noted(timing: Timing, uncaptured: str) -> Timing:
 
 
 def recheck(cell: "Cell", name: str) -> None:
-    """Is it still right, on the buffers that were timed?"""
+    """Is it still right, on the buffers that were timed, and on other numbers in them?"""
     if name in cell.subjects:
         with cell.attempt("recheck", name):
             verify.judge(_as_drawn(cell, cell.subjects[name], cell.truth), cell.truth)
+            _replays(cell, name)
 
 
 def weigh(cell: "Cell", name: str) -> None:
@@ -148,6 +149,9 @@ def weigh_itself(cell: "Cell", name: str, leaks: bool) -> None:
     """The same of the subject, where nothing is timed."""
     with cell.attempt("warm", name):
         subjects.call(cell.subjects[name], _whole(cell)).once()
+    if name in cell.subjects:
+        with cell.attempt("verify", name):
+            _replays(cell, name)
     if name in cell.subjects:
         with cell.attempt("memory", name):
             _weigh(cell, name, cell.subjects[name], leaks)
@@ -196,6 +200,10 @@ def _as_drawn(cell: "Cell", subject: Subject, truth: Truth) -> Subject:
     drawn = subjects.subject(subject.variant, subject.module, truth.inputs, truth.cotangents)
     drawn.compiled = subject.compiled
     return drawn
+
+
+def _replays(cell: "Cell", name: str) -> None:
+    replay.check(cell.subjects[name], _double(cell, name), cell.truth)
 
 
 def _weigh(cell: "Cell", name: str, subject: Subject, leaks: bool) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..subject.make import Subject, tensors
 from .tolerance import Mismatch
@@ -17,6 +17,7 @@ class Values:
     outputs: dict[str, Tensor]
     gradients: dict[str, Tensor]
     state: dict[str, Tensor]
+    kinds: dict[str, str]  # of the outputs: the names of their classes
 
     def all(self) -> dict[str, Tensor]:
         return self.outputs | self.gradients | self.state
@@ -29,6 +30,7 @@ def observe(subject: Subject, seed: int, calls: int = 1) -> Values:
     torch.manual_seed(seed + 2_000_003)  # not the inputs' stream: a mask drawn from that would hang together with them
     for _ in range(calls):
         output = subject.forward()
+    kinds = {name: "Tensor" if type(tensor) is nn.Parameter else type(tensor).__name__ for name, tensor in tensors(output).items()}
     outputs = {name: tensor.detach().clone() for name, tensor in tensors(output).items()}
     if any(g is not None for g in subject.cotangents):
         if len(outputs) != len(subject.cotangents):
@@ -43,7 +45,7 @@ def observe(subject: Subject, seed: int, calls: int = 1) -> Values:
     with torch.no_grad():
         for name, tensor in subject.module.state_dict().items():
             tensor.copy_(before[name])
-    return Values(outputs, gradients, after)
+    return Values(outputs, gradients, after, kinds)
 
 
 def _state(subject: Subject) -> dict[str, Tensor]:

@@ -85,6 +85,7 @@ def judge(subject: Subject, truth: Truth) -> list[TensorError]:
             _check_parameters(subject, truth)
         raise
     _check_untouched(subject, truth)
+    _check_kinds(seen, truth.own)
     if truth.law:
         return _by_law(truth.law, _observation(subject, seen), _observation(subject, observe(subject, truth.seed + 1)))
     found, exact, own = seen.all(), truth.exact.all(), truth.own.all()
@@ -134,6 +135,13 @@ def _check_untouched(subject: Subject, truth: Truth) -> None:
     for index, (now, then) in enumerate(zip(subject.inputs, truth.inputs, strict=True)):
         if not torch.equal(now.detach(), then):
             raise Mismatch(f"input {index}: changed in place; compute on a copy")
+
+
+def _check_kinds(seen: Values, own: Values) -> None:
+    """A subclass may put its work off until somebody looks, who is not timed."""
+    for name, kind in seen.kinds.items():
+        if name in own.kinds and kind != own.kinds[name]:
+            raise Mismatch(f"{name}: it is a {kind}, the reference returns a {own.kinds[name]}; return that")
 
 
 def _check_parameters(subject: Subject, truth: Truth) -> None:
