@@ -41,11 +41,12 @@ MAY_IMPORT = {
     "check/side": "cell check data declare equivalence machine process profiling subject suite timing",
     "cli": "analysis check check/show data declare plan process report run storage terminal text",
     "worker": "cell check/side declare machine process",
+    "target": "declare machine process profiling subject suite timing",
     "__main__": "cli",
     "__init__": "declare",
 }
 # Folders whose modules may reach torch.  All others plan, talk to the worker, read or print.
-WITH_TORCH = {"law", "machine", "timing", "subject", "equivalence", "profiling", "cell", "pytest_face", "check/side", "worker"}
+WITH_TORCH = {"law", "machine", "timing", "subject", "equivalence", "profiling", "cell", "pytest_face", "check/side", "worker", "target"}
 
 
 def files() -> list[Path]:

@@ -89,6 +89,27 @@ def run(out: Path, dry: bool) -> None:
     shutil.rmtree(out / "made", ignore_errors=True)
 
 
+def counters(out: Path, dry: bool) -> None:
+    """What the GPU counts in a training step of rmsnorm, stock against triton.  In a rehearsal: that there is nothing to count."""
+    device = ["--device", "cpu", "--variants", "function"] if dry else ["--device", "gpu", "--dtype", "bfloat16", "--variants", "triton"]
+    words = ["rmsnorm", *device, "--set", "batch=8" if dry else "batch=16", "--step", "training", "--counters", "--out", str(out / "made")]
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-m", "layerbench.bench", "explain", *words], stdout=subprocess.PIPE, text=True, check=False)
+    took = time.monotonic() - began
+    print(done.stdout)
+    shutil.rmtree(out / "made", ignore_errors=True)
+    say(out, "counters", "explain --counters of rmsnorm, training", f"{took:.0f} s, exit code {done.returncode}", done.returncode == 0)
+    lines = done.stdout.splitlines()
+    missing = [line for line in lines if line.startswith("no counters")]
+    for line in missing:
+        say(out, "counters", "why there are none", line[:160].replace("|", "/"), dry)
+    counted = [line for line in lines if " in a step" in line or line.startswith("The step must move") or ": moved " in line]
+    for line in counted:
+        say(out, "counters", "", line, None)
+    held = bool(missing) if dry else not missing and sum(": moved " in line for line in counted) == 2
+    say(out, "counters", "bytes of both variants" if not dry else "one sentence instead of counters", "yes" if held else "no", held)
+
+
 LAYER = '''"""SiLU, written out."""
 import torch
 from torch import nn
@@ -174,4 +195,4 @@ def _installed() -> str:
     return str(python)
 
 
-BY_NAME = {"proofs": proofs, "clock": clock, "run": run, "check": check, "tests": tests}
+BY_NAME = {"proofs": proofs, "clock": clock, "run": run, "counters": counters, "check": check, "tests": tests}

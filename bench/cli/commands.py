@@ -3,8 +3,7 @@
 import os
 import sys
 import traceback
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import msgspec
 from msgspec import structs
 from rich.console import Console
 
-from ..analysis import compare, explain, frame, summary
+from ..analysis import compare, frame, summary
 from ..check import command as check_command
 from ..check.command import Order as CheckOrder
 from ..check.show import annotations, screen
@@ -21,7 +20,6 @@ from ..data.check_record import exit_code as exit_code_of_check
 from ..data.record import SCHEMA, Failed, Run
 from ..declare.mistake import Mistake
 from ..plan import forecast, planning
-from ..plan.budget import LONGEST
 from ..plan.planning import Selection, Task
 from ..process.handle import HANG_SECONDS, Worker, workers
 from ..process.protocol import Describe, Described
@@ -37,7 +35,7 @@ from ..text import invocation
 def list_layers(suite: str) -> None:
     worker = Worker(Describe(suite, 0), {})
     try:
-        overview.print_layers(_console(), worker.describe().layers)
+        overview.print_layers(console(), worker.describe().layers)
     finally:
         worker.close()
 
@@ -46,15 +44,27 @@ def run_suite(
     order: Order, out: Path, command: str, dry_run: bool = False, quiet: bool = False, open_page: bool = False, clock: str = "device"
 ) -> int:
     """Measure a suite and write its run file and page.  Returns the exit code.  clock: what ranks, as in `frame.by_clock`."""
-    whole = _measure(order, out, command, dry_run, quiet)
-    return _show(whole, out, open_page, clock) if whole else 0
+    whole = measure(order, out, command, dry_run, quiet)
+    return show(whole, out, open_page, clock) if whole else 0
 
 
-def _measure(order: Order, out: Path, command: str, dry_run: bool = False, quiet: bool = False) -> Run | None:
-    """The run, which is written; None where its points were only to be printed.  The order names the suite as it was typed."""
-    started, selection = datetime.now(UTC), order.selection
+def measure(
+    order: Order,
+    out: Path,
+    command: str,
+    dry_run: bool = False,
+    quiet: bool = False,
+    narrowed: Callable[[Described], Selection] | None = None,
+) -> Run | None:
+    """The run, which is written; None where its points were only to be printed.
+
+    The order names the suite as it was typed.  narrowed: what to measure of the order's selection, once it is known what there is.
+    """
+    started = datetime.now(UTC)
     with workers(order.suite, order.threads, order.hang_seconds, order.tf32) as (worker, prover):
         described = worker.describe()
+        selection = narrowed(described) if narrowed else order.selection
+        order = structs.replace(order, selection=selection)
         tasks = planning.plan(described.layers, described.environment.devices, selection)
         if left := len(described.layers) - len(planning.wanted(described.layers, selection)):
             print(f"{left} of {len(described.layers)} layers are measured on request only: --all, or -k NAME", file=sys.stderr)
@@ -66,7 +76,7 @@ def _measure(order: Order, out: Path, command: str, dry_run: bool = False, quiet
         begun = started.isoformat(timespec="seconds")
         facts = described.environment, described.layers
         header = Run(SCHEMA, "", begun, 0.0, command, order.suite, order.interleaved, *facts, (), graph=order.graph)
-        findable = structs.replace(order, suite=_from_anywhere(order.suite))
+        findable = structs.replace(order, suite=from_anywhere(order.suite))
         work = job.begin(Begun(header, findable, ()), tasks, out / "results")
         ahead.prepare(tasks, described.layers, worker, lambda: Worker(Describe(order.suite, order.threads, order.tf32), {}))
         return _carry_out(work, described, worker, prover, quiet)
@@ -81,7 +91,7 @@ def resume_run(path: Path | None, out: Path, open_page: bool = False) -> int:
         tasks = journal.read(path)[0].again or planning.plan(described.layers, described.environment.devices, order.selection)
         work = job.take_up(path, described, tasks)
         whole = _carry_out(work, described, worker, prover)
-    return _show(whole, path.parent.parent, open_page)
+    return show(whole, path.parent.parent, open_page)
 
 
 def run_again(file: Path, seconds: float, out: Path, command: str, hang_seconds: float = HANG_SECONDS, open_page: bool = False) -> int:
@@ -103,10 +113,10 @@ def run_again(file: Path, seconds: float, out: Path, command: str, hang_seconds:
             layers=described.layers,
             records=(),
         )
-        order = Order(_from_anywhere(old.suite), Selection(), threads, seconds, hang_seconds)
+        order = Order(from_anywhere(old.suite), Selection(), threads, seconds, hang_seconds)
         work = job.begin_again(old, untold, Begun(run, order, ()), out / "results")
         whole = _carry_out(work, described, worker, prover)
-    return _show(whole, out, open_page)
+    return show(whole, out, open_page)
 
 
 def _carry_out(work: Job, described: Described, worker: Worker, prover: Worker, quiet: bool = False) -> Run:
@@ -115,7 +125,7 @@ def _carry_out(work: Job, described: Described, worker: Worker, prover: Worker, 
         return job.carry_out(work, described, worker, prover, watch)
 
 
-def _from_anywhere(suite: str) -> str:
+def from_anywhere(suite: str) -> str:
     """A suite's path as it can be found from another folder too; the name of an installed suite as it is."""
     return str(Path(suite).resolve()) if Path(suite).exists() else suite
 
@@ -143,31 +153,6 @@ def write_reports(files: Sequence[Path], out: Path, open_page: bool = False, clo
             publish.show(page)
 
 
-def explain_point(
-    suite: str, layer: str, selection: Selection, variants: str, file: Path | None, threads: int, out: Path, command: str
-) -> int:
-    """Print what two variants of a point do differently: from a run file, or measured now where none is given.  Returns the exit code."""
-    if file is None:
-        worker = Worker(Describe(suite, threads), {})
-        try:
-            described = worker.describe()
-        finally:
-            worker.close()
-        names = explain.pair(described.layers, layer, variants)
-        candidates = planning.plan(described.layers, described.environment.devices, replace(selection, expression=""))
-        chosen = explain.only(selection, explain.choose(candidates, layer, selection), names)
-        stored = _measure(Order(suite, chosen, threads, LONGEST, HANG_SECONDS), out, command)
-        assert stored
-        code = _show(stored, out, False)
-    else:
-        stored, chosen, code = run_file.read(file), selection, 0
-    names = explain.pair(stored.layers, layer, variants)
-    point = explain.choose(explain.tasks(stored), layer, chosen)
-    side_by_side.print_explanation(_console(), explain.explain(stored, point, names))
-    overview.print_weak(_console(), (record for record in stored.records if record.point.id == point.id))
-    return code
-
-
 def check_suite(order: CheckOrder, as_json: bool, out: Path) -> int:
     """Check the working tree against a commit, print the verdict and write its files.  Returns the exit code."""
     try:
@@ -193,7 +178,7 @@ def check_suite(order: CheckOrder, as_json: bool, out: Path) -> int:
     if as_json:
         print(msgspec.json.encode(found).decode())
         return exit_code_of_check(found)
-    screen.print_check(_console(), found)
+    screen.print_check(console(), found)
     for what, path in paths.items():
         print(f"{what + ':':<9}{publish.address(path) if what == 'page' else path}")
     return exit_code_of_check(found)
@@ -203,16 +188,16 @@ def compare_runs(old: Path, new: Path, out: Path) -> int:
     """Print what changed and write the new run's page with it.  Returns 1 where something got worse, else 0."""
     before, after = run_file.read(old), run_file.read(new)
     changes = compare.compare(before, after)
-    side_by_side.print_changes(_console(), changes, compare.differences(before, after))
-    overview.print_weak(_console(), (*before.records, *after.records))
+    side_by_side.print_changes(console(), changes, compare.differences(before, after))
+    overview.print_weak(console(), (*before.records, *after.records))
     print(publish.address(publish.write(after, out, changes, f"{after.name}-against-{before.name}")))
     return 1 if compare.failures(changes) else 0
 
 
-def _show(run: Run, out: Path, open_page: bool, clock: str = "device") -> int:
+def show(run: Run, out: Path, open_page: bool, clock: str = "device") -> int:
     """Print a run, write its page, and return the exit code.  clock: what ranks; the run file has both."""
     seen = frame.by_clock(run, clock)
-    overview.print_run(_console(), seen, frame.tidy(seen))
+    overview.print_run(console(), seen, frame.tidy(seen))
     print(f"results: {out / 'results' / run.name}.json")
     page = publish.write(seen, out)
     print(f"page:    {publish.address(page)}")
@@ -230,6 +215,6 @@ def _print_plan(tasks: Sequence[Task]) -> None:
     print(f"{len(tasks)} point{'' if len(tasks) == 1 else 's'}", file=sys.stderr)
 
 
-def _console() -> Console:
+def console() -> Console:
     """Standard output; wide where it is no terminal, so that a log keeps whole rows."""
     return Console(width=None if sys.stdout.isatty() else 160)

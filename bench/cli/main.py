@@ -131,17 +131,18 @@ def explain(
     optimizer: options.Optimizers = None,
     sizes: options.Sizes = None,
     threads: options.Threads = 0,
+    counters: options.Counters = False,
     out: options.Out = Path(),
 ) -> None:
     """What two variants do differently at one point, operator by operator: calls, time and bytes per step.
 
     The options must leave one point.  It is measured now, and stored like any run, unless --run names a file that has it.
     """
-    from . import commands
+    from . import explaining
 
     chosen = _selection(expression, device, dtype, step, optimizer, sizes, everything=True)
     command = "layerbench " + shlex.join(sys.argv[1:])
-    raise typer.Exit(commands.explain_point(suite, layer, chosen, variants, run_file, threads, out, command))
+    raise typer.Exit(explaining.explain_point(suite, layer, chosen, variants, run_file, threads, out, command, counters))
 
 
 @app.command()

@@ -82,6 +82,14 @@ Files = Annotated[list[Path] | None, typer.Argument(metavar="[RUN.json]...", hel
 RunFile = Annotated[
     Path | None, typer.Option("--run", metavar="RUN.json", help="Take it from this run file.  Default: measure the point now.")
 ]
+Counters = Annotated[
+    bool,
+    typer.Option(
+        "--counters",
+        help="On an NVIDIA GPU, also its hardware counters, kernel by kernel: bytes of DRAM and L2, cache hits, occupancy, tensor cores.  "
+        "Needs Nsight Compute (ncu) on PATH, and takes about half a minute more.",
+    ),
+]
 Tf32 = Annotated[
     bool, typer.Option("--tf32", help="On a GPU, let float32 products and convolutions use TF32, in every variant and the reference.")
 ]

@@ -11,3 +11,7 @@ class DeviceLost(BaseException):
 
 class Mistake(Finding, ValueError):
     """What the user can fix, in one sentence: what was found, what was expected, what to type.  The command line exits with 2."""
+
+
+class NoCounters(Finding):
+    """Why hardware counters cannot be had.  What else was asked for goes on without them."""

@@ -1,1 +1,1 @@
-"""The worker process as its parent sees it, and the messages between them.  No torch."""
+"""The worker process as its parent sees it, the messages between them, and Nsight Compute.  No torch."""

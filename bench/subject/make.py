@@ -161,6 +161,21 @@ def _compare_states(variant: str, state: Mapping[str, Tensor], first: str, expec
             )
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """What every variant of a cell is given."""
+
+    weights: nn.Module
+    inputs: tuple[Tensor, ...]
+    cotangents: tuple[Tensor | None, ...]
+
+
+def drawn(layer: Layer, size: Size, dtype: torch.dtype, device: str, seed: int) -> Drawn:
+    """Weights, inputs and cotangents of a seed."""
+    weights, inputs = reference(layer, size, dtype, device, seed), draw(layer.inputs, size, dtype, device, seed)
+    return Drawn(weights, inputs, cotangents(probe(weights, inputs), seed))
+
+
 def subject(variant: str, module: nn.Module, inputs: Sequence[Tensor], cotangents: Sequence[Tensor | None]) -> Subject:
     """A subject on its own copies of the inputs, so that one variant's writes cannot reach another."""
     own = tuple(tensor.detach().clone().requires_grad_(tensor.requires_grad) for tensor in inputs)

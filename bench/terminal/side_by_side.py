@@ -1,7 +1,6 @@
 """Two runs, or two variants of one run, side by side in a terminal."""
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -11,8 +10,8 @@ from ..analysis import explain
 from ..analysis.explain import Explanation, Row
 from ..data.change import Change
 from . import fitting
+from .fitting import Columns
 
-LONGEST, SHORTEST = 60, 20  # characters of an operator's name
 OPERATORS = 20  # rows of `layerbench explain`; the others are one row
 OPERATORS_LEGEND = (
     "Per step. Self time, without the operators called inside: each variant's profile, scaled to its unprofiled time. Bytes are those "
@@ -63,41 +62,15 @@ def print_explanation(console: Console, found: Explanation) -> None:
         why = f"the profiler contradicts the times: {slower} takes longer, and looks faster in its profile"
         console.print(Text(f"{why}; the times below are scaled to those without it", style="bold"))
     console.print(Text(f"{found.point.id}: {a} and {b}", style="bold"))
-    called, spent = Columns((f"calls {a}", b), _calls), Columns((f"µs {a}", b, f"{b} - {a}"), _microseconds)
-    nbytes = Columns((f"bytes {a}", b), _bytes)
-    for columns in _fitting(console, rows, ([[called, spent, nbytes]], [[called, spent], [nbytes]], [[called], [spent], [nbytes]])):
-        longest = min(LONGEST, max(len(row.operator) for row in rows))
-        room = longest - max(0, fitting.excess(console, _operators(rows, columns, longest)))
-        console.print(_operators(rows, columns, room))
+    called, spent = Columns((f"calls {a}", b), [*map(_calls, rows)]), Columns((f"µs {a}", b, f"{b} - {a}"), [*map(_microseconds, rows)])
+    nbytes = Columns((f"bytes {a}", b), [*map(_bytes, rows)])
+    ways = ([[called, spent, nbytes]], [[called, spent], [nbytes]], [[called], [spent], [nbytes]])
+    for table in fitting.tables(console, "operator", [row.operator for row in rows], ways):
+        console.print(table)
     console.print(Text(OPERATORS_LEGEND, style="dim"))
     for name, without, with_ in zip(found.variants, found.unprofiled, found.profiled, strict=True):
         times = f"{1e6 * without:,.2f} µs per step unprofiled, {1e6 * with_:,.2f} with the profiler on"
         console.print(Text(f"{name}: {times}: it cost {_cost(without, with_)}"))
-
-
-class Columns(NamedTuple):
-    names: tuple[str, ...]
-    cells: Callable[[Row], list[str]]
-
-
-def _fitting(console: Console, rows: Sequence[Row], ways: Sequence[list[list[Columns]]]) -> list[list[Columns]]:
-    """The first way of sharing columns out to tables in which every table fits; else the last."""
-    for way in ways:
-        if all(fitting.excess(console, _operators(rows, columns, SHORTEST)) <= 0 for columns in way):
-            return way
-    return ways[-1]
-
-
-def _operators(rows: Sequence[Row], columns: Sequence[Columns], longest: int) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("operator", no_wrap=True)
-    for name in (name for each in columns for name in each.names):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in rows:
-        style = "bold" if row.operator == "total" else ""
-        cells = [cell for each in columns for cell in each.cells(row)]
-        table.add_row(*(Text(cell, style=style) for cell in (fitting.shortened(row.operator, longest), *cells)))
-    return table
 
 
 def _calls(row: Row) -> list[str]:

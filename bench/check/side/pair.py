@@ -8,26 +8,18 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...data.record import Point
 from ...declare.layer import Layer
 from ...subject import make
+from ...subject.make import Drawn
 from ...timing.clock import Call
 
 SEED = 0
 KEPT_BYTES = 2**28  # of draws, for the next unit of the same cell; the one in hand is kept however large
 MANY = 10_000
 PADDING_BYTES = 2**20  # at most, of one of the tensors that move an instance to another place
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """What every instance of a cell is given."""
-
-    weights: nn.Module
-    inputs: tuple[Tensor, ...]
-    cotangents: tuple[Tensor | None, ...]
 
 
 @dataclass(frozen=True)
@@ -47,7 +39,7 @@ class Draws:
     def of(self, side: str, layer: Layer, point: Point) -> Drawn:
         key = (side, point.cell)
         if key not in self._kept:
-            self._kept[key] = _draw(layer, point)
+            self._kept[key] = make.drawn(layer, point.size, getattr(torch, point.dtype), point.device, SEED)
             while len(self._kept) > 1 and sum(map(_nbytes, self._kept.values())) > KEPT_BYTES:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)
@@ -57,13 +49,6 @@ class Draws:
 def _nbytes(drawn: Drawn) -> int:
     tensors = [*drawn.weights.state_dict().values(), *drawn.inputs, *(each for each in drawn.cotangents if each is not None)]
     return sum(tensor.nbytes for tensor in tensors)
-
-
-def _draw(layer: Layer, point: Point) -> Drawn:
-    dtype = getattr(torch, point.dtype)
-    weights = make.reference(layer, point.size, dtype, point.device, SEED)
-    inputs = make.draw(layer.inputs, point.size, dtype, point.device, SEED)
-    return Drawn(weights, inputs, make.cotangents(make.probe(weights, inputs), SEED))
 
 
 def instance(layer: Layer, variant: str, point: Point, drawn: Drawn, dice: random.Random) -> Instance:
