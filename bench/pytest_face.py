@@ -10,7 +10,7 @@ fixture.  pytest-benchmark measures one test after the other, so drift of the ma
 
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -38,9 +38,10 @@ class WeakCheck(UserWarning):
     """A check that could not have failed: the time beside it may be that of another layer."""
 
 
-def points(suite: str = mount.DEFAULT) -> Callable[..., None]:
+def points(suite: str = mount.DEFAULT, steps: Sequence[str] = ()) -> Callable[..., None]:
     """A test function with a case per point and variant of a suite; each id is the record's id in a run of layerbench.
 
+    steps: as for `layerbench run --step`; forward and backward where none are named.
     suite is looked for beside the test file that calls this, then in the working directory.  Where it cannot be mounted, collecting that
     file fails with the sentence that says why.
     """
@@ -49,7 +50,7 @@ def points(suite: str = mount.DEFAULT) -> Callable[..., None]:
     except Mistake as mistake:
         raise pytest.Collector.CollectError(str(mistake)) from None
     layers = {each.layer.name: each.layer for each in declared}
-    tasks = planning.plan([each.facts for each in declared], environment.devices(), Selection(everything=True))
+    tasks = planning.plan([each.facts for each in declared], environment.devices(), Selection(everything=True, steps=tuple(steps)))
     cases = [
         pytest.param(layers[task.point.layer], task, variant, id=f"{task.point.id}-{variant}")
         for task in tasks
@@ -60,7 +61,8 @@ def points(suite: str = mount.DEFAULT) -> Callable[..., None]:
     @pytest.mark.parametrize(("layer", "task", "variant"), cases)
     def test_point(benchmark: Any, layer: Layer, task: Task, variant: str) -> None:
         __tracebackhide__ = _hidden
-        _measure(benchmark, layer, task, variant)
+        with make.mode(task.point.step):
+            _measure(benchmark, layer, task, variant)
 
     return test_point
 

@@ -33,7 +33,12 @@ def count(order: Count) -> Counted:
         raise Mistake(f"torch finds no GPU here, and the point is one of {point.device}; count it on the machine that measured it")
     environment.set_threads(order.threads)
     torch_settings.use_tf32(order.tf32)
-    layer = _layer(order)
+    with make.mode(point.step):
+        return _count(order, _layer(order))
+
+
+def _count(order: Count, layer: Layer) -> Counted:
+    point = order.point
     drawn = make.drawn(layer, point.size, getattr(torch, point.dtype), point.device, SEED)
     profiled, failed = [], {}
     for variant in order.variants:

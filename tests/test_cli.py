@@ -48,7 +48,7 @@ BAD = {
     ),
     "unknown device": (["--device", "tpu"], "--device tpu: not on this machine; it has cpu"),
     "unknown dtype": (["--dtype", "float8"], "--dtype float8: unknown; choose from float32, bfloat16, float16"),
-    "unknown step": (["--step", "sideways"], "--step sideways: unknown; choose from forward, backward, training, update"),
+    "unknown step": (["--step", "sideways"], "--step sideways: unknown; choose from forward, backward, training, update, inference"),
     "unknown optimizer": (
         ["--step", "update", "--optimizer", "lion"],
         "--optimizer lion: unknown; choose from sgd, adam, adamw, rmsprop",

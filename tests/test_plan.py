@@ -198,7 +198,7 @@ def test_what_the_machine_or_the_suite_does_not_have() -> None:
     )
     assert refusal(present=(CPU, CUDA), devices=("xpu",)) == "--device xpu: not on this machine; it has cpu, cuda"
     assert refusal(dtypes=("fp32",)) == "--dtype fp32: unknown; choose from float32, bfloat16, float16"
-    assert refusal(steps=("inference",)) == "--step inference: unknown; choose from forward, backward, training, update"
+    assert refusal(steps=("serving",)) == "--step serving: unknown; choose from forward, backward, training, update, inference"
     assert refusal(sizes={"widht": (4,)}) == (
         "--set widht=...: no layer of the suite has that dimension (did you mean 'width'?); they have batch, width"
     )

@@ -32,6 +32,7 @@ def test_the_work_of_a_linear_layer() -> None:
     x, weights, y = 4 * 4 * 8, 4 * (16 * 8 + 16), 4 * 4 * 16
     assert found == {
         "forward": Work(1024, x + weights, y),
+        "inference": Work(1024, x + weights, y),
         "backward": Work(2048, y, x + weights),
         "training": Work(3072, x + weights + y, y + x + weights),
     }

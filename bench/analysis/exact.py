@@ -9,8 +9,8 @@ MEMORY = ("live_bytes", "saved_bytes", "peak_forward_bytes", "peak_backward_byte
 
 
 def compare(base: Facts, head: Facts, step: str) -> tuple[Exact, ...]:
-    """Every number that both sides have.  A forward says nothing of what backward needs at its peak."""
-    names = MEMORY if step != "forward" else MEMORY[:3]
+    """Every number that both sides have.  A forward says nothing of what backward needs at its peak, and inference has none."""
+    names = MEMORY if step not in ("forward", "inference") else MEMORY[:3]
     found = [_bytes(name, getattr(base.memory, name), getattr(head.memory, name)) for name in names]
     if base.compiled and head.compiled:
         found += [_count(name, then, now) for name, then, now in _counts(base.compiled, head.compiled)]

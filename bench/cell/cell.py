@@ -21,7 +21,7 @@ from ..declare.mistake import Mistake
 from ..equivalence.prove import Enter
 from ..equivalence.verify import Truth
 from ..plan import steps
-from ..subject import torch_settings
+from ..subject import make, torch_settings
 from ..subject.fault import in_words
 from ..subject.make import Subject
 from ..timing.clock import Clock
@@ -63,11 +63,12 @@ class Cell:
         for variant, proof in proofs.items():
             if isinstance(proof, Failed):
                 self.drop(variant, proof)
-        with self.attempt("make", self.reference):
-            passes.make(self)
-        if self.reference_is_in():
-            passes.compile_all(self)
-            passes.verify_all(self, {variant: proof for variant, proof in proofs.items() if not isinstance(proof, Failed)})
+        with make.mode(point.step):
+            with self.attempt("make", self.reference):
+                passes.make(self)
+            if self.reference_is_in():
+                passes.compile_all(self)
+                passes.verify_all(self, {variant: proof for variant, proof in proofs.items() if not isinstance(proof, Failed)})
 
     def measure(
         self, step: str, clock: Clock, limit: Limit, traces: Path | None, interleaved: bool = True, graph: str = "auto"
@@ -76,6 +77,10 @@ class Cell:
 
         graph: whether short steps are timed in a CUDA graph, as in `choice.finer`.
         """
+        with make.mode(step):
+            return self._measure(step, clock, limit, traces, interleaved, graph)
+
+    def _measure(self, step: str, clock: Clock, limit: Limit, traces: Path | None, interleaved: bool, graph: str) -> dict[str, Outcome]:
         if not self.reference_is_in():
             return self._in_order({})
         if reason := steps.impossible(step, self.differentiable, self.subjects[self.reference].learns):
@@ -98,8 +103,9 @@ class Cell:
 
         leaks: a variant that holds more after every call has failed.
         """
-        for name in list(self.subjects):
-            passes.weigh_itself(self, name, leaks)
+        with make.mode(self.point.step):
+            for name in list(self.subjects):
+                passes.weigh_itself(self, name, leaks)
         self.reference_is_in()
         known = {
             name: Facts(self.memory[name], self.compiled.get(name), self.differentiable, subject.learns)

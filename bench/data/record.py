@@ -16,7 +16,7 @@ class Point(Struct, frozen=True):
     size: dict[str, int]
     dtype: str  # float32 | bfloat16 | float16
     device: str  # cpu, cuda, ...
-    step: str  # forward | backward | training | update_sgd, ...
+    step: str  # forward | backward | training | update_sgd, ... | inference
 
     @property
     def id(self) -> str:
@@ -26,9 +26,9 @@ class Point(Struct, frozen=True):
 
     @property
     def cell(self) -> str:
-        """The id without the step: points that share it are made, verified and compiled together."""
+        """The id without the step: points that share it are made, verified and compiled together.  Inference shares it with none."""
         sizes = (f"{dimension}{value}" for dimension, value in self.size.items())
-        return "-".join((self.layer, self.device, self.dtype, *sizes))
+        return self.id if self.step == "inference" else "-".join((self.layer, self.device, self.dtype, *sizes))
 
 
 class VariantFacts(Struct, frozen=True):

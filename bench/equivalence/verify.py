@@ -56,18 +56,18 @@ def truth(layer: Layer, size: Size, dtype: torch.dtype, device: str, seed: int, 
 
     Raises Mistake where what it computes could prove nothing.
     """
-    weights = make.reference(layer, size, dtype, device, seed, init)
-    inputs = make.draw(layer.inputs, size, dtype, device, seed)
-    output = make.probe(weights, inputs)
-    cotangents = make.cotangents(output, seed)
-    if not make.tensors(output):
+    drawn = make.drawn(layer, size, dtype, device, seed, init)
+    weights, inputs, cotangents = drawn.weights, drawn.inputs, drawn.cotangents
+    if not cotangents:
+        output = make.probe(weights, inputs)
         raise Mismatch(f"output: the reference returns {type(output).__name__}, no tensors; return a tensor, or a tuple or dict of them")
     exact = observe(make.in_float64(weights, inputs, cotangents, layer, size), seed, layer.calls)
     stock = make.subject(next(iter(layer.variants)), weights, inputs, cotangents)
     own = observe(stock, seed, layer.calls)
     check_finite(exact.all(), own.all(), layer.inputs, random=layer.law is not None)
     moved = Moved(stock, seed, layer.calls, exact, own)
-    return Truth(size, seed, weights, inputs, cotangents, exact, own, moved, layer.law, layer.calls)
+    law = layer.law if weights.training else None  # in eval() nothing is random
+    return Truth(size, seed, weights, inputs, cotangents, exact, own, moved, law, layer.calls)
 
 
 def judge(subject: Subject, truth: Truth) -> list[TensorError]:

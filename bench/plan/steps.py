@@ -5,7 +5,8 @@ An update is written with its optimizer, `update_adam`: the ids of two optimizer
 
 from collections.abc import Sequence
 
-STEPS = ("forward", "backward", "training", "update")
+INFERENCE = "inference"
+STEPS = ("forward", "backward", "training", "update", INFERENCE)
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
 _UPDATE = "update_"
 
@@ -28,7 +29,7 @@ def place(step: str) -> tuple[int, str]:
 
 def impossible(step: str, differentiable: bool, learns: bool) -> str:
     """Why a layer has no such step; "" where it has.  learns: whether a parameter wants a gradient."""
-    if step != "forward" and not differentiable:
+    if step not in ("forward", INFERENCE) and not differentiable:
         return "no output of this layer has a gradient, so there is no backward to time"
     if optimizer(step) and not learns:
         return "this layer has no parameters, so an optimizer has nothing to update"

@@ -30,7 +30,7 @@ def count(subject: Subject, differentiable: bool) -> dict[str, Work]:
     flops: those of matrix products, convolutions and attention, by torch's own formulas (torch.utils.flop_counter); element by element
     work is not counted.  Forward reads inputs, parameters and buffers and writes the outputs that are no views of them.  Backward reads
     the gradients of the outputs and writes those of inputs and parameters; what else it reads, as a tensor saved in forward, an
-    equivalent variant may not need.  Training is both.
+    equivalent variant may not need.  Training is both; inference is forward.
     """
     subject.clear_gradients()
     with FlopCounterMode(display=False, custom_mapping=FORMULAS) as counter:
@@ -43,7 +43,7 @@ def count(subject: Subject, differentiable: bool) -> dict[str, Work]:
     given = storages([cotangent for cotangent in subject.cotangents if cotangent is not None])
     subject.clear_gradients()
     backward = Work(counter.get_total_flops() - forward_flops, sum(given.values()), sum(gradients.values()))
-    return {"forward": forward, "backward": backward, "training": _both(forward, backward)}
+    return {"forward": forward, "inference": forward, "backward": backward, "training": _both(forward, backward)}
 
 
 def _both(a: Work, b: Work) -> Work:

@@ -5,6 +5,7 @@ Not the judge (verify), not the stopwatch (clock): what is made here is only cal
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +15,7 @@ from ..declare.layer import Draw, Init, Layer, Size, Variant
 from ..declare.mistake import Mistake
 from ..plan import steps
 from ..timing.clock import Call
-from . import optimizers
+from . import optimizers, states
 
 
 @dataclass
@@ -99,6 +100,12 @@ INITS: dict[Init, Callable[[Tensor], object]] = {
 }
 
 
+def mode(step: str) -> AbstractContextManager[object]:
+    """What a step's tensors are made and computed in: inference is without autograd, as where a model is served."""
+    return torch.inference_mode() if step == steps.INFERENCE else nullcontext()
+
+
+@torch.inference_mode(mode=False)  # a model is made, or loaded, before it is served
 def reference(layer: Layer, size: Size, dtype: torch.dtype, device: str, seed: int, init: Init | None = None) -> nn.Module:
     """The reference variant's module with the weights that every variant of the point gets, rounded to dtype.
 
@@ -117,17 +124,18 @@ def reference(layer: Layer, size: Size, dtype: torch.dtype, device: str, seed: i
     return module.to(device=device, dtype=dtype)
 
 
+@torch.inference_mode(mode=False)
 def variant_module(layer: Layer, variant: str, size: Size, weights: nn.Module) -> nn.Module:
     """A variant's module with the given weights, on their device and in their dtype.  Raises Mistake where the state_dicts differ."""
     module = build(layer, layer.variants[variant], size)
     state = weights.state_dict()
     first = next(iter(layer.variants))
-    _compare_states(variant, module.state_dict(), first, state)
+    states.compare(variant, module.state_dict(), first, state)
     module.load_state_dict(state)
     for tensor in [*weights.parameters(), *weights.buffers()]:
         if tensor.is_floating_point():
             return module.to(device=tensor.device, dtype=tensor.dtype).train(weights.training)
-    return module.to(next((t.device for t in weights.buffers()), torch.device("cpu")))
+    return module.to(next((t.device for t in weights.buffers()), torch.device("cpu"))).train(weights.training)
 
 
 class Sizes(dict[str, int]):
@@ -145,22 +153,6 @@ def build(layer: Layer, variant: Variant, size: Size) -> nn.Module:
     return module
 
 
-def _compare_states(variant: str, state: Mapping[str, Tensor], first: str, expected: Mapping[str, Tensor]) -> None:
-    for name, tensor in expected.items():
-        if name not in state:
-            raise Mistake(
-                f"variant {variant!r}: state_dict lacks {name!r} that {first!r} has; subclass {first!r} and override only forward"
-            )
-        if state[name].shape != tensor.shape:
-            theirs, ours = tuple(state[name].shape), tuple(tensor.shape)
-            raise Mistake(f"variant {variant!r}: {name!r} in its state_dict has shape {theirs}, {first!r} has {ours}; give it that shape")
-    for name in state:
-        if name not in expected:
-            raise Mistake(
-                f"variant {variant!r}: state_dict has {name!r} that {first!r} lacks; register it with persistent=False, or remove it"
-            )
-
-
 @dataclass(frozen=True)
 class Drawn:
     """What every variant of a cell is given."""
@@ -170,9 +162,11 @@ class Drawn:
     cotangents: tuple[Tensor | None, ...]
 
 
-def drawn(layer: Layer, size: Size, dtype: torch.dtype, device: str, seed: int) -> Drawn:
-    """Weights, inputs and cotangents of a seed."""
-    weights, inputs = reference(layer, size, dtype, device, seed), draw(layer.inputs, size, dtype, device, seed)
+def drawn(layer: Layer, size: Size, dtype: torch.dtype, device: str, seed: int, init: Init | None = None) -> Drawn:
+    """Weights, inputs and cotangents of a seed.  In inference mode the weights are in eval(), and nothing wants a gradient."""
+    weights, inputs = reference(layer, size, dtype, device, seed, init), draw(layer.inputs, size, dtype, device, seed)
+    if torch.is_inference_mode_enabled():
+        weights, inputs = weights.eval(), tuple(tensor.detach() for tensor in inputs)
     return Drawn(weights, inputs, cotangents(probe(weights, inputs), seed))
 
 
@@ -187,6 +181,7 @@ def in_float64(module: nn.Module, inputs: Sequence[Tensor], cotangents: Sequence
     device = "cpu" if any(tensor.device.type == "mps" for tensor in inputs) else inputs[0].device if inputs else "cpu"
     exact = build(layer, next(iter(layer.variants.values())), size).to(device)
     exact.load_state_dict(module.state_dict())
+    exact.train(module.training)
     raised = [_double(tensor, device) for tensor in inputs]
     return Subject("float64", exact.double(), tuple(raised), tuple(None if c is None else c.to(device).double() for c in cotangents))
 
@@ -227,7 +222,7 @@ def call(subject: Subject, step: str) -> Call:
         subject.backward(output)
         return output
 
-    if step == "forward":
+    if step in ("forward", steps.INFERENCE):
         return Call(subject.variant, None, forward)
     if step == "backward":
         return Call(subject.variant, fresh_graph, subject.backward, subject.clear_gradients)

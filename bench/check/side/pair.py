@@ -52,7 +52,7 @@ def _nbytes(drawn: Drawn) -> int:
 
 
 def instance(layer: Layer, variant: str, point: Point, drawn: Drawn, dice: random.Random) -> Instance:
-    """A fresh instance, called twice.  Whatever the variant raises comes through."""
+    """A fresh instance, called twice, in the mode of its step.  Whatever the variant raises comes through."""
     padding = tuple(torch.empty(dice.randrange(64, PADDING_BYTES), dtype=torch.uint8, device=point.device) for _ in range(4))
     module = make.variant_module(layer, variant, point.size, drawn.weights)
     subject = make.subject(variant, module, drawn.inputs, drawn.cotangents)

@@ -9,6 +9,7 @@ from ...declare.layer import Layer
 from ...equivalence.prove import Enter
 from ...process.check_messages import MeasuredUnit, MeasureUnit, Prepare, Prepared, TimedBlock
 from ...profiling import compiling
+from ...subject import make
 from ...subject.fault import in_words
 from ...timing import collector
 from ...timing.choice import clock_for
@@ -34,9 +35,14 @@ class Timing:
         self._calls: dict[tuple[str, str], int] = {}  # of a block, of a variant at a point: the same in every unit
         self._clocks: dict[str, Clock] = {}
         self._prepared: Block | None = None
+        self._step = ""  # of what was prepared
 
     def unit(self, request: MeasureUnit) -> MeasuredUnit:
         """Both instances, made in an order that alternates; then blocks in turns.  A fault falls on the side in hand."""
+        with make.mode(request.point.step):
+            return self._unit(request)
+
+    def _unit(self, request: MeasureUnit) -> MeasuredUnit:
         point, variant, roles = request.point, request.variant, dict(zip(("base", "head"), request.sides, strict=True))
         dice = random.Random(f"{point.id} {variant} {request.number}")
         made: dict[str, Instance] = {}
@@ -57,6 +63,11 @@ class Timing:
 
     def prepare(self, request: Prepare) -> Prepared:
         """One side's instance, for `block`."""
+        self._step = request.point.step
+        with make.mode(self._step):
+            return self._prepare(request)
+
+    def _prepare(self, request: Prepare) -> Prepared:
         dice = random.Random(f"{request.point.id} {request.variant} {request.number}")
         self._prepared = None
         try:
@@ -72,7 +83,7 @@ class Timing:
         """One block of what was prepared last."""
         assert self._prepared
         try:
-            with collector.paused():
+            with make.mode(self._step), collector.paused():
                 return TimedBlock(*self._prepared(calls))
         except Exception as error:  # noqa: BLE001  as above
             return TimedBlock(0.0, reason=in_words(error))
