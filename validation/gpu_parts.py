@@ -92,7 +92,8 @@ def run(out: Path, dry: bool) -> None:
 def counters(out: Path, dry: bool) -> None:
     """What the GPU counts in a training step of rmsnorm, stock against triton.  In a rehearsal: that there is nothing to count."""
     device = ["--device", "cpu", "--variants", "function"] if dry else ["--device", "gpu", "--dtype", "bfloat16", "--variants", "triton"]
-    words = ["rmsnorm", *device, "--set", "batch=8" if dry else "batch=16", "--step", "training", "--counters", "--out", str(out / "made")]
+    size = ["--set", "batch=8", "--set", "width=64"] if dry else ["--set", "batch=16"]
+    words = ["rmsnorm", *device, *size, "--step", "training", "--counters", "--out", str(out / "made")]
     began = time.monotonic()
     done = subprocess.run([sys.executable, "-m", "layerbench.bench", "explain", *words], stdout=subprocess.PIPE, text=True, check=False)
     took = time.monotonic() - began
