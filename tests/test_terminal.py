@@ -275,3 +275,21 @@ def test_the_second_copy_of_the_reference_is_no_news_where_it_was_skipped() -> N
         "FAILED softmax noise_floor",
         "skipped softmax stock",
     ]
+
+
+def test_layers_with_other_variants_stand_apart_and_one_with_fewer_beside_them() -> None:
+    """Three layers: two optimizers' variants, two kernels' variants, and one that has fewer of the latter."""
+    kernels, loops = ("stock", "function", "triton"), ("stock", "foreach", "fused")
+    points = [
+        at(8, layer=name, **STOCK, **{each: took(1.0) for each in variants[1:]})
+        for name, variants in (("gelu", kernels), ("adam", loops), ("lstm", kernels[:2]))
+    ]
+    whole = run(*points, layers=(layer("gelu", kernels), layer("adam", loops), layer("lstm", kernels[:2])))
+    to = console(width=160)
+    overview.print_run(to, whole, tidy(whole))
+    lines = text(to).splitlines()
+    headers = [line.split()[4:] for line in lines if line.startswith("layer ")]
+    assert headers == [["stock", "function", "triton"], ["stock", "foreach", "fused"]]
+    begins = [line.split()[0] for line in lines if line.startswith(("layer ", "gelu", "adam", "lstm"))]
+    assert begins == ["layer", "gelu", "lstm", "layer", "adam"]
+    assert sum("absent" in line for line in lines) == 1

@@ -160,8 +160,23 @@ def _sizes(sweep: Mapping[str, Sequence[int]]) -> str:
 
 
 def _matrix(console: Console, run: Run, table: pd.DataFrame) -> list[Table]:
-    """The win matrix, in as many tables as it takes so that no number is cut.  What is cut is the layer's name."""
+    """The win matrix, in as many tables as it takes: layers with other variants stand apart, and no number is cut, but the layer's name."""
     rows, names = win_matrix.matrix(run, table), win_matrix.variants(run)
+    return [block for each, known in _alike(rows, names) for block in _blocks(console, each, known)]
+
+
+def _alike(rows: Sequence[Row], names: Sequence[str]) -> list[tuple[list[Row], list[str]]]:
+    """Rows that have a table together, with its columns: those of layers whose variants are among those of one of them."""
+    had: dict[str, set[str]] = {}
+    for row in rows:
+        had.setdefault(row.layer, set()).update(name for name in names if row.cells[name].state != "absent")
+    widest = [kinds for kinds in dict.fromkeys(map(frozenset, had.values())) if not any(kinds < other for other in had.values())]
+    home = {layer: next(kinds for kinds in widest if own <= kinds) for layer, own in had.items()}
+    used = [kinds for kinds in dict.fromkeys(home[row.layer] for row in rows)]
+    return [([row for row in rows if home[row.layer] == kinds], [name for name in names if name in kinds]) for kinds in used]
+
+
+def _blocks(console: Console, rows: Sequence[Row], names: Sequence[str]) -> list[Table]:
     blocks: list[Table] = []
     shortest = fitting.shortest([row.layer for row in rows])
     while names:
