@@ -172,7 +172,7 @@ def _alike(rows: Sequence[Row], names: Sequence[str]) -> list[tuple[list[Row], l
         had.setdefault(row.layer, set()).update(name for name in names if row.cells[name].state != "absent")
     widest = [kinds for kinds in dict.fromkeys(map(frozenset, had.values())) if not any(kinds < other for other in had.values())]
     home = {layer: next(kinds for kinds in widest if own <= kinds) for layer, own in had.items()}
-    used = [kinds for kinds in dict.fromkeys(home[row.layer] for row in rows)]
+    used = list(dict.fromkeys(home[row.layer] for row in rows))
     return [([row for row in rows if home[row.layer] == kinds], [name for name in names if name in kinds]) for kinds in used]
 
 
