@@ -1,5 +1,6 @@
 """`layerbench check`: from what was asked for to a `Check`, and its files.  It knows the order of things; each is done elsewhere."""
 
+import re
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -156,18 +157,27 @@ def _plan(order: Order, trees: Trees, ready: Opened, sources: Mapping[str, Mappi
         or closure.changed(sources["base"][str(files["base"][name])], sources["head"][str(file)])
     }
     head, base = ready.layers["head"], ready.layers["base"]
-    if not head and not base and not any(ready.broken.values()):
+    torn = [why for side in ("head", "base") for why in ready.broken[side].values()]
+    for file, why in ready.broken["head"].items():
+        if file not in {places[layer.name] for layer in base}:  # then no benchmark would stand for it
+            raise Mistake(f"at the head, {why}; the base has no layers of it to compare with")
+    if not head and not base:
         raise Mistake(f'--suite {order.suite}: no Layer found on either side; write at module level for example  x = Layer("x", ...)')
-    chosen = pairing.pair(head, base, ready.environment.devices, order.selection, places, changed, order.allow_missing)
+    try:
+        chosen = pairing.pair(head, base, ready.environment.devices, order.selection, places, changed, order.allow_missing)
+    except Mistake as mistake:  # what was asked for may be declared where nothing can be imported
+        raise Mistake(f"{mistake}; besides, {torn[0]}" if torn else str(mistake)) from None
     return replace(chosen, settled=tuple(_torn(row, ready) for row in chosen.settled))
 
 
 def _torn(row: Row, ready: Opened) -> Row:
     """A layer that only one side has may be in a file that does not import on the other."""
     if row.verdict == "missing" and (why := ready.broken["head"].get(row.file)):
-        return structs.replace(row, verdict="wrong", reason=f"at the head, {why}")
+        place = re.match(r"(.+?), line (\d+)", why)  # of the error, which may be in another file
+        file, line = (place[1], int(place[2])) if place else (row.file, 1)
+        return structs.replace(row, verdict="import error", file=file, line=line, reason=f"at the head, {why}")
     if row.verdict == "new" and (why := ready.broken["base"].get(row.file)):
-        return structs.replace(row, reason=f"at the base, {why}")
+        return structs.replace(row, verdict="not compared", reason=f"at the base, {why}")
     return row
 
 
