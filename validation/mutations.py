@@ -15,12 +15,18 @@ CLOCK, GRAPH, SANITY, FAULT, SETTINGS = (
     *("bench/timing/device_clock.py", "bench/timing/graph_clock.py", "bench/analysis/sanity.py"),
     *("bench/subject/fault.py", "bench/subject/torch_settings.py"),
 )
+LOAD, BURST, NVML = "bench/timing/sustained.py", "bench/analysis/energy.py", "bench/machine/nvml.py"
+FORECAST = "bench/plan/forecast.py"
 TESTS = {
     CLOCK: "test_device_clock.py",
     GRAPH: "test_graph_clock.py",
     SANITY: "test_sanity.py",
     FAULT: "test_worker.py",
     SETTINGS: "test_tf32.py",
+    LOAD: "test_sustained.py",
+    BURST: "test_energy.py",
+    NVML: "test_energy.py",
+    FORECAST: "test_forecast.py",
 }
 LOOP = "        held = None\n        began = self.now()\n        for _ in range(calls):\n"
 STEP = "            held = call.step(made.pop() if made else None)\n"
@@ -65,6 +71,18 @@ RULES = (  # what is taken out, the file, the text, what stands there instead
     ("what the clock cannot resolve is not ranked", SANITY, "seconds >= FLOORS * roof.call_seconds", "True"),
     ("TF32 is off in convolutions too", SETTINGS, "    torch.backends.cudnn.allow_tf32 = tf32\n", ""),
     ("a variant may not switch TF32", SETTINGS, "        torch.backends.cudnn.allow_tf32,\n", "        False,\n"),
+    ("energy begins at a tick", LOAD, "if seen is not None and joules != seen and", "if"),
+    ("the device has work while a tick is looked for", LOAD, "        _issue(call, calls)\n        issued", "        issued"),
+    ("energy is measured for a second", LOAD, "SECONDS = 1.0  # between", "SECONDS = 0.001  # between"),
+    ("a power limit has come down before it", LOAD, "if device.now() - began >= LEAD_SECONDS:", "if True:"),
+    ("gradients are cleared under load", LOAD, "            call.clear()\n", "            pass\n"),
+    ("a backward has no energy of its own", LOAD, "if call.setup != call.clear:", "if False:"),
+    ("a counter that stands still gives no number", LOAD, "        if first is None:\n            return STILL\n", ""),
+    ("the power limit is seen", NVML, "bool(reasons & POWER_LIMIT)", "False"),
+    ("the power limit is no fault", NVML, "THROTTLED = {", 'THROTTLED = {0x04: "power limit", '),
+    ("a burst is told only where the clock fell", BURST, "if slow and fell else", "if slow else"),
+    ("what launches slow down is no burst", BURST, "max(seconds, statistics.median(device.called))", "seconds"),
+    ("the forecast counts energy", FORECAST, " + _energy(tasks, layers, energy)\n", "\n"),
 )
 
 

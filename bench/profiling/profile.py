@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch.profiler import record_function
 
-from ..data.record import Operator, Profile
+from ..data.profiled import Operator, Profile
 from ..timing import collector
 from ..timing.clock import Call
 from . import kineto
