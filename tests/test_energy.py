@@ -113,6 +113,8 @@ def test_the_page_has_the_table_where_it_was_measured_and_the_clock_in_the_detai
     assert "energy-softmax" not in plain and "<dt>Energy" not in plain
     assert words.clock(OnDevice((), (), mhz=(1545, 0, 1260))) == "The device ran at 1260–1545 MHz."
     assert words.clock(OnDevice((), (), mhz=(1980, 1980))) == "The device ran at 1980 MHz."
+    limited = OnDevice((), (), mhz=(1980, 1470, 1470), power_limited=2)
+    assert words.clock(limited) == "The device ran at 1470–1980 MHz, after 2 of 3 samples under its power limit."
     assert words.clock(OnDevice((), (), mhz=(0, 0))) == words.clock(None) == ""
 
 

@@ -16,7 +16,7 @@ CLOCK, GRAPH, SANITY, FAULT, SETTINGS = (
     *("bench/subject/fault.py", "bench/subject/torch_settings.py"),
 )
 LOAD, BURST, NVML = "bench/timing/sustained.py", "bench/analysis/energy.py", "bench/machine/nvml.py"
-FORECAST = "bench/plan/forecast.py"
+FORECAST, MEASURE = "bench/plan/forecast.py", "bench/timing/measure.py"
 TESTS = {
     CLOCK: "test_device_clock.py",
     GRAPH: "test_graph_clock.py",
@@ -27,6 +27,7 @@ TESTS = {
     BURST: "test_energy.py",
     NVML: "test_energy.py",
     FORECAST: "test_forecast.py",
+    MEASURE: "test_device_clock.py",
 }
 LOOP = "        held = None\n        began = self.now()\n        for _ in range(calls):\n"
 STEP = "            held = call.step(made.pop() if made else None)\n"
@@ -79,6 +80,7 @@ RULES = (  # what is taken out, the file, the text, what stands there instead
     ("a backward has no energy of its own", LOAD, "if call.setup != call.clear:", "if False:"),
     ("a counter that stands still gives no number", LOAD, "        if first is None:\n            return STILL\n", ""),
     ("the power limit is seen", NVML, "bool(reasons & POWER_LIMIT)", "False"),
+    ("samples under the power limit are counted", MEASURE, "power_limited=sum(each.power_limited for each in samples)", "power_limited=0"),
     ("the power limit is no fault", NVML, "THROTTLED = {", 'THROTTLED = {0x04: "power limit", '),
     ("a burst is told only where the clock fell", BURST, "if slow and fell else", "if slow else"),
     ("what launches slow down is no burst", BURST, "max(seconds, statistics.median(device.called))", "seconds"),

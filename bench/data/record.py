@@ -67,6 +67,7 @@ class OnDevice(Struct, frozen=True):
     discarded: dict[str, int] = {}  # why -> samples that were taken again
     mhz: tuple[int, ...] = ()  # clock of the device after each sample; 0: not known
     uncaptured: str = ""  # why a CUDA graph was not what was timed, where that was tried
+    power_limited: int = 0  # samples after which the power limit held the clock down: a regime, they count like the others
 
 
 class Timing(Struct, frozen=True):

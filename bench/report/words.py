@@ -160,7 +160,10 @@ def clock(device: OnDevice | None) -> str:
     seen = sorted(mhz for mhz in device.mhz if mhz) if device else []
     if not seen:
         return ""
-    return f"The device ran at {seen[0]} MHz." if seen[0] == seen[-1] else f"The device ran at {seen[0]}\u2013{seen[-1]} MHz."
+    assert device
+    span = f"{seen[0]}" if seen[0] == seen[-1] else f"{seen[0]}\u2013{seen[-1]}"
+    held = f", after {device.power_limited} of {len(device.mhz)} samples under its power limit" if device.power_limited else ""
+    return f"The device ran at {span} MHz{held}."
 
 
 def plural(number: int, noun: str) -> str:
