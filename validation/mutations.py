@@ -16,7 +16,7 @@ CLOCK, GRAPH, SANITY, FAULT, SETTINGS = (
     *("bench/subject/fault.py", "bench/subject/torch_settings.py"),
 )
 LOAD, BURST, NVML = "bench/timing/sustained.py", "bench/analysis/energy.py", "bench/machine/nvml.py"
-FORECAST, MEASURE = "bench/plan/forecast.py", "bench/timing/measure.py"
+FORECAST, MEASURE, NUMA = "bench/plan/forecast.py", "bench/timing/measure.py", "bench/machine/numa.py"
 TESTS = {
     CLOCK: "test_device_clock.py",
     GRAPH: "test_graph_clock.py",
@@ -28,6 +28,7 @@ TESTS = {
     NVML: "test_energy.py",
     FORECAST: "test_forecast.py",
     MEASURE: "test_device_clock.py",
+    NUMA: "test_numa.py",
 }
 LOOP = "        held = None\n        began = self.now()\n        for _ in range(calls):\n"
 STEP = "            held = call.step(made.pop() if made else None)\n"
@@ -84,6 +85,10 @@ RULES = (  # what is taken out, the file, the text, what stands there instead
     ("the power limit is no fault", NVML, "THROTTLED = {", 'THROTTLED = {0x04: "power limit", '),
     ("a burst is told only where the clock fell", BURST, "if slow and fell else", "if slow else"),
     ("what launches slow down is no burst", BURST, "max(seconds, statistics.median(device.called))", "seconds"),
+    ("a single node binds nothing", NUMA, "if len(nodes) < 2:", "if False:"),
+    ("only CPUs that the process may run on are bound", NUMA, " & os.sched_getaffinity(0)\n", "\n"),
+    ("the CPUs are given back", NUMA, "            if cpus == found.cpus:\n", "            if False:\n"),
+    ("threads that begin meanwhile get all CPUs", NUMA, "before.get(thread, whole)", "before.get(thread, cpus)"),
     ("the forecast counts energy", FORECAST, " + _energy(tasks, layers, energy)\n", "\n"),
 )
 

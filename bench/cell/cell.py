@@ -20,6 +20,7 @@ from ..declare.layer import NOISE_FLOOR, Layer
 from ..declare.mistake import Mistake
 from ..equivalence.prove import Enter
 from ..equivalence.verify import Truth
+from ..machine import numa
 from ..plan import steps
 from ..subject import make, torch_settings
 from ..subject.fault import in_words
@@ -94,11 +95,10 @@ class Cell:
             return self._in_order({})
         if reason := steps.impossible(step, self.differentiable, self.subjects[self.reference].learns):
             return self._in_order(dict.fromkeys(self.subjects, Skipped("time", reason)))
-        calls = passes.warm(self, step)
-        if not self.reference_is_in():
-            return self._in_order({})
-        timings = passes.time(self, step, calls, clock, limit, interleaved, graph)
-        energy = {name: passes.energy(self, name, step, metered) for name in timings} if metered else {}
+        with numa.bound(numa.near(self.point.device)):
+            calls = passes.warm(self, step)
+            timings = passes.time(self, step, calls, clock, limit, interleaved, graph)
+            energy = {name: passes.energy(self, name, step, metered) for name in timings} if metered else {}
         outcomes: dict[str, Outcome] = {}
         for name, timing in timings.items():
             passes.recheck(self, name)

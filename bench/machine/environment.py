@@ -12,7 +12,7 @@ import torch
 
 from ..data.record import Device, Environment
 from ..declare.mistake import Mistake
-from . import nvml
+from . import numa, nvml
 
 PACKAGES = ("layerbench", "torch", "triton", "numpy", "msgspec", "pandas", "plotly")
 
@@ -110,6 +110,7 @@ def _flags() -> dict[str, str]:
             "cudnn benchmark": str(torch.backends.cudnn.benchmark).lower(),
         }
         flags |= nvml.of(str(getattr(torch.cuda.get_device_properties(0), "uuid", ""))).facts()
+        flags |= numa.facts(numa.near("cuda"))
     governor = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
     flags["CPU governor"] = governor.read_text().strip() if governor.exists() else "not shown by this machine"
     flags |= {name: os.environ[name] for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TRITON_INTERPRET") if name in os.environ}
