@@ -21,6 +21,7 @@ from ..data.record import Energy, Failed, Skipped, TensorError, Timing
 from ..declare.layer import NOISE_FLOOR
 from ..equivalence import interpreter, replay, verify
 from ..equivalence.verify import Truth
+from ..machine import environment
 from ..machine.contention import Meanwhile
 from ..profiling import compiling, leak, memory, work
 from ..profiling import profile as profiler
@@ -172,7 +173,9 @@ def profile(cell: "Cell", name: str, step: str, traces: Path | None) -> Profile 
     """One pass of torch.profiler over a double.  None: the variant is out."""
     if name in cell.subjects:
         with cell.attempt("profile", name):
-            return profiler.profile(subjects.call(_used(cell, name), step), cell.point.device, None if name == NOISE_FLOOR else traces)
+            call, device = subjects.call(_used(cell, name), step), cell.point.device
+            look = environment.driver(device).look
+            return profiler.profile(call, device, None if name == NOISE_FLOOR else traces, lambda: look().mhz)
     return None
 
 

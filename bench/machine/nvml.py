@@ -1,4 +1,4 @@
-"""What the driver of an NVIDIA GPU says of its state: its clock, its energy, its power limit, and why it runs slower than it could.
+"""What the driver of an NVIDIA GPU says of its state: clock, energy, power limit, and why it runs slower than it could.
 
 Through NVML, by the package nvidia-ml-py, which is optional: without it, or on another maker's device, nothing is known.
 """

@@ -104,6 +104,8 @@ def _variant(record: Record, limits: Caps, table: dict[str, int]) -> dict[str, A
     }
     if record.variant == NOISE_FLOOR:
         return row
+    if timing.device and (kernels := words.kernels(profile.kernels, statistics.median(timing.seconds))):
+        row["kernels"] = kernels
     if clock := words.clock(timing.device):
         row["clock"] = clock
     if rates := words.rates(outcome.work, statistics.median(timing.seconds)):

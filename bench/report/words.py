@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Sequence
 
 from ..analysis import summary
+from ..data.profiled import Kernels
 from ..data.record import Measured, OnDevice, Point, Record, Roof, Run, Timing, Work
 from ..stats.estimates import Interval
 from ..text.ratio import ratio as ratio
@@ -166,8 +167,22 @@ def clock(device: OnDevice | None) -> str:
     return f"The device ran at {span} MHz{held}."
 
 
-def plural(number: int, noun: str) -> str:
-    return f"{whole(number)} {noun}{'' if number == 1 else 's'}"
+def kernels(found: Kernels | None, taken: float) -> str:
+    """The kernels of a step that takes so many seconds on the device, and how much of them it is busy; "" where they were not counted."""
+    if found is None:
+        return ""
+    if found.incomplete:
+        return f"Kernels: no check of the time, {found.incomplete}."
+    launches = [plural(found.launches, "launch", "launches")] if found.launches or not found.graphs else []
+    launches += [plural(found.graphs, "graph")] if found.graphs else []
+    ran = f"{plural(found.count, 'kernel')} in {' and '.join(launches)}, {seconds(found.seconds)} together under the profiler"
+    if found.overlap:
+        return f"A call runs {ran}, some of them at the same time, so the sum checks nothing."
+    return f"A call runs {ran}: busy {percent(min(1.0, found.seconds / taken))} of its time on the device."
+
+
+def plural(number: int, noun: str, several: str = "") -> str:
+    return f"{whole(number)} {noun if number == 1 else several or noun + 's'}"
 
 
 def command(run: Run, point: Point) -> str:
