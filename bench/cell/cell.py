@@ -1,7 +1,7 @@
 """One cell: every variant of a layer at one size, dtype and device.  Here is the order of its passes; what each does is in `passes`.
 
 Once, as the cell is made:   make -> compile -> verify
-For every step:              warm -> time -> recheck -> memory (once) -> profile
+For every step:              warm -> time -> energy (if asked) -> recheck -> memory (once) -> profile
 For a regression check:      warm -> memory
 
 A pass takes every variant that is still in.  A variant that fails is out, with the reason; the rest go on.
@@ -20,10 +20,12 @@ from ..declare.layer import NOISE_FLOOR, Layer
 from ..declare.mistake import Mistake
 from ..equivalence.prove import Enter
 from ..equivalence.verify import Truth
+from ..machine import numa
 from ..plan import steps
 from ..subject import make, torch_settings
 from ..subject.fault import in_words
 from ..subject.make import Subject
+from ..timing.accelerator import Accelerator
 from ..timing.clock import Clock
 from ..timing.measure import Limit
 from . import passes
@@ -71,11 +73,19 @@ class Cell:
                 passes.verify_all(self, {variant: proof for variant, proof in proofs.items() if not isinstance(proof, Failed)})
 
     def measure(
-        self, step: str, clock: Clock, limit: Limit, traces: Path | None, interleaved: bool = True, graph: str = "auto"
+        self,
+        step: str,
+        clock: Clock,
+        limit: Limit,
+        traces: Path | None,
+        interleaved: bool = True,
+        graph: str = "auto",
+        metered: Accelerator | None = None,
     ) -> dict[str, Outcome]:
         """Every variant's outcome at one step, in the order of the variants.  traces: a folder for the profiler's, None for none.
 
         graph: whether short steps are timed in a CUDA graph, as in `choice.finer`.
+        metered: the device whose energy is wanted, None: it is not.
         """
         with make.mode(step):
             return self._measure(step, clock, limit, traces, interleaved, graph)
@@ -85,17 +95,17 @@ class Cell:
             return self._in_order({})
         if reason := steps.impossible(step, self.differentiable, self.subjects[self.reference].learns):
             return self._in_order(dict.fromkeys(self.subjects, Skipped("time", reason)))
-        calls = passes.warm(self, step)
-        if not self.reference_is_in():
-            return self._in_order({})
-        timings = passes.time(self, step, calls, clock, limit, interleaved, graph)
+        with numa.bound(numa.near(self.point.device)):
+            calls = passes.warm(self, step)
+            timings = passes.time(self, step, calls, clock, limit, interleaved, graph)
+            energy = {name: passes.energy(self, name, step, metered) for name in timings} if metered else {}
         outcomes: dict[str, Outcome] = {}
         for name, timing in timings.items():
             passes.recheck(self, name)
             passes.weigh(self, name)
             if profile := passes.profile(self, name, step, traces):
                 known = self.memory[name], self.accuracy[name], profile, self.compiled.get(name)
-                outcomes[name] = Measured(timing, *known, self.warnings.get(name, ()), self.work.get(step))
+                outcomes[name] = Measured(timing, *known, self.warnings.get(name, ()), self.work.get(step), energy.get(name))
         return self._in_order(outcomes if self.reference_is_in() else {})
 
     def facts(self, leaks: bool) -> dict[str, Facts | Outcome]:

@@ -68,11 +68,11 @@ def measure(
         tasks = planning.plan(described.layers, described.environment.devices, selection)
         if left := len(described.layers) - len(planning.wanted(described.layers, selection)):
             print(f"{left} of {len(described.layers)} layers are measured on request only: --all, or -k NAME", file=sys.stderr)
+        for words in forecast.warnings(tasks, described.layers, order.budget_seconds, order.energy):
+            print(f"layerbench: {words}", file=sys.stderr)
         if dry_run:
             _print_plan(tasks)
             return None
-        if words := forecast.warning(tasks, described.layers, order.budget_seconds):
-            print(f"layerbench: {words}", file=sys.stderr)
         begun = started.isoformat(timespec="seconds")
         facts = described.environment, described.layers
         header = Run(SCHEMA, "", begun, 0.0, command, order.suite, order.interleaved, *facts, (), graph=order.graph)
@@ -113,7 +113,8 @@ def run_again(file: Path, seconds: float, out: Path, command: str, hang_seconds:
             layers=described.layers,
             records=(),
         )
-        order = Order(from_anywhere(old.suite), Selection(), threads, seconds, hang_seconds)
+        metered = any(getattr(record.outcome, "energy", None) is not None for record in old.records)
+        order = Order(from_anywhere(old.suite), Selection(), threads, seconds, hang_seconds, energy=metered)
         work = job.begin_again(old, untold, Begun(run, order, ()), out / "results")
         whole = _carry_out(work, described, worker, prover)
     return show(whole, out, open_page)

@@ -63,6 +63,7 @@ def run(
     tf32: options.Tf32 = False,
     clock: options.Clock = DEFAULT_CLOCK,
     graph: options.Graph = "auto",
+    energy: options.Energy = False,
     quiet: options.Quiet = False,
     resume: options.Resume = False,
     journal: Annotated[Path | None, typer.Argument(metavar="[JOURNAL]", help="With --resume: results/NAME.journal.")] = None,
@@ -80,7 +81,7 @@ def run(
     chosen = _selection(expression, device, dtype, step, optimizer, sizes, everything)
     command = "layerbench " + shlex.join(sys.argv[1:])
     seconds = durations.parse(budget)
-    order = Order(suite, chosen, threads, seconds, hang_limit, tf32, not sequential, graph)
+    order = Order(suite, chosen, threads, seconds, hang_limit, tf32, not sequential, graph, energy)
     raise typer.Exit(commands.run_suite(order, out, command, dry_run, quiet, open_page, clock))
 
 

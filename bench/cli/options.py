@@ -93,6 +93,9 @@ Counters = Annotated[
 Tf32 = Annotated[
     bool, typer.Option("--tf32", help="On a GPU, let float32 products and convolutions use TF32, in every variant and the reference.")
 ]
+Energy = Annotated[
+    bool, typer.Option("--energy", help="On a GPU, measure the energy of a call and its time under load too: 1.5 s per variant and point.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No line per finished point where there is no terminal.")]
 
 

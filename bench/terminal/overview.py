@@ -20,7 +20,7 @@ from ..data.record import Failed, LayerFacts, Record, Run, Skipped
 from ..declare.layer import NOISE_FLOOR
 from ..text import invocation
 from ..text.ratio import ratio
-from . import fitting
+from . import energy, fitting
 
 ARROWS = {"faster": "▲", "slower": "▼", "mixed": "↕", "same": "=", "unclear": "?"}
 LAUNCHES = "Bound by launches: the device and a caller tell opposite things here (--clock called ranks by the caller)."
@@ -92,6 +92,7 @@ def print_run(console: Console, run: Run, table: pd.DataFrame) -> None:
     beaten = [f"{each.layer} {each.sentence(lambda gain: f'{ratio(gain)}x')}" for each in devices.crossings(table)]
     if contradicting := launches.contradictions(table):
         console.print(_launches(contradicting))
+    energy.print_energy(console, run)
     for line in [*mixed, *beaten, *invalid(table), *reasons(run)]:
         console.print(Text(line))
     print_weak(console, run.records)
