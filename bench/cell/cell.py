@@ -88,9 +88,11 @@ class Cell:
         metered: the device whose energy is wanted, None: it is not.
         """
         with make.mode(step):
-            return self._measure(step, clock, limit, traces, interleaved, graph)
+            return self._measure(step, clock, limit, traces, interleaved, graph, metered)
 
-    def _measure(self, step: str, clock: Clock, limit: Limit, traces: Path | None, interleaved: bool, graph: str) -> dict[str, Outcome]:
+    def _measure(
+        self, step: str, clock: Clock, limit: Limit, traces: Path | None, interleaved: bool, graph: str, metered: Accelerator | None
+    ) -> dict[str, Outcome]:
         if not self.reference_is_in():
             return self._in_order({})
         if reason := steps.impossible(step, self.differentiable, self.subjects[self.reference].learns):
