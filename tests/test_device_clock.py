@@ -220,3 +220,12 @@ def test_samples_under_the_power_limit_are_counted_and_stay() -> None:
     timing = measure({"stock": step(device, "stock", 1e-3, 1e-5)}, "stock", Limited(), Limit(30.0))["stock"]
     assert timing.device
     assert (len(timing.seconds), timing.device.power_limited, timing.device.discarded) == (30, 10, {})
+
+
+def test_a_sample_under_the_power_limit_is_marked_and_stays() -> None:
+    device = Device(slow=lambda now: (1.5, emulated.POWER_LIMIT))
+    seen = sampled(device, step(device, "large", 1e-3, 20e-6))
+    assert (seen.power_limited, seen.mhz, seen.discarded) == (True, 1320, ())
+    assert seen.seconds == about(1.5e-3)
+    cool = Device()
+    assert not sampled(cool, step(cool, "large", 1e-3, 20e-6)).power_limited

@@ -163,17 +163,21 @@ def check_suite(order: CheckOrder, as_json: bool, out: Path) -> int:
         print("layerbench: interrupted before there was a verdict; nothing was written", file=sys.stderr)
         return 130
     except check_command.Edited as edited:
-        print(f"layerbench: {edited}; there is no verdict", file=sys.stderr)
+        invocation.complain(f"{edited}; there is no verdict")
         return 4
     except Mistake:
         raise
     except Exception:  # noqa: BLE001  a fault of ours must not read as a regression, which Python's own exit code 1 would be
         traceback.print_exc()
-        print("layerbench: a fault of layerbench itself, please report it; there is no verdict", file=sys.stderr)
-        return 4
-    found = structs.replace(found, name=output.claim(out, datetime.fromisoformat(found.started)))
-    paths = check_files.write(found, out)
-    check_files.add_to_summary(found)
+        invocation.complain("a fault of layerbench itself, please report it; there is no verdict")
+        return 5
+    paths: dict[str, Path] = {}
+    try:  # a verdict that took minutes is not lost with its files
+        found = structs.replace(found, name=output.claim(out, datetime.fromisoformat(found.started)))
+        paths = check_files.write(found, out)
+        check_files.add_to_summary(found)
+    except Mistake as mistake:
+        print(f"layerbench: warning: {mistake}", file=sys.stderr)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         print(*annotations.lines(found), sep="\n", file=sys.stderr if as_json else sys.stdout)
     if as_json:

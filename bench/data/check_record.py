@@ -111,6 +111,7 @@ class Check(Struct, frozen=True):
     control: tuple[Row, ...] = ()
     unreliable: str = ""  # the control's alarm in words; then no timing verdict counts
     notes: tuple[str, ...] = ()
+    dependencies: tuple[str, ...] = ()  # files that want other packages than at the base; both sides ran the installed ones
     stages: dict[str, float] = {}  # seconds by what was done: reading, importing, verifying, comparing, timing, confirming, proving
 
 
