@@ -11,9 +11,10 @@ import pytest
 import toy_repository
 from toy_repository import commit, git, make, write
 
-from layerbench.bench.check import base, dependencies, submodules
+from layerbench.bench.check import base, caches, dependencies, submodules
 from layerbench.bench.check.worktrees import base_path, checked_out, dirty, head_commit, repository, resolve
 from layerbench.bench.declare.mistake import Mistake
+from layerbench.bench.suite.closure import Closure
 
 SOFTMAX = "import torch\n\n\ndef softmax(x):\n    e = torch.exp(x)\n    return e / e.sum()\n"
 HOLDER = """
@@ -160,14 +161,28 @@ def test_in_a_shallow_clone_what_is_said_to_type_helps(toy: Path, tmp_path: Path
     git(tmp_path, "clone", "--quiet", "--depth", "1", f"file://{toy}", "clone")
     clone = tmp_path / "clone"
     start, end = "this clone is shallow and does not have it; type", "(in CI: check out with fetch-depth: 0)"
-    fetch = "git fetch --depth 1 origin side:refs/remotes/origin/side"
+    fetch = "git fetch --unshallow origin side:refs/remotes/origin/side"
     assert refusal(clone, "origin/side") == f"--against origin/side: {start}  {fetch}  {end}"
     for ref in ("HEAD~1", first, "origin/main~1"):
         assert refusal(clone, ref) == f"--against {ref}: {start}  git fetch --unshallow  {end}"
     git(clone, *fetch.split()[1:])
     assert resolve(clone, "origin/side") == first
-    git(clone, "fetch", "--unshallow")
     assert resolve(clone, "HEAD~1") == first
+
+
+@pytest.mark.parametrize("words", [("--depth", "1"), ()], ids=["shallow", "whole"])
+def test_in_a_clone_of_one_branch_what_is_said_to_type_brings_the_other_and_a_commit_in_common(
+    words: tuple[str, ...], toy: Path, tmp_path: Path
+) -> None:
+    first = head_commit(toy)
+    git(toy, "checkout", "--quiet", "-b", "topic")
+    commit(write(toy, {"layers/gelu.py": ""}))
+    git(tmp_path, "clone", "--quiet", *words, "--single-branch", "--branch", "topic", f"file://{toy}", "clone")
+    clone = tmp_path / "clone"
+    fetch = f"git fetch {'--unshallow ' if words else ''}origin main:refs/remotes/origin/main"
+    assert f"type  {fetch}  and  --against origin/main" in refusal(clone, "main")
+    git(clone, *fetch.split()[1:])
+    assert base.base(clone, "origin/main", tip=False) == base.Base(first, "origin/main")
 
 
 def test_dirty(toy: Path) -> None:
@@ -501,3 +516,32 @@ def test_names_that_git_would_quote(tmp_path: Path) -> None:
     toy = make(tmp_path / "toy", {'layers/söft "max"\n[a].py': SOFTMAX})
     (toy / 'layers/söft "max"\n[a].py').rename(toy / "layers/plain.py")
     assert lay(toy, "layers/plain.py") == 'layers/söft "max"\n[a].py'
+
+
+# What is built.
+
+
+def code(digest: str, *files: str) -> Closure:
+    return Closure(files, digest)
+
+
+def test_who_builds_an_extension_is_found_in_all_that_a_layer_imports(toy: Path) -> None:
+    write(toy, {"layers/a.py": "from .ops import f", "layers/ops.py": "from torch.utils.cpp_extension import load_inline"})
+    assert caches.builds(toy, code("1", "layers/a.py", "layers/ops.py")) == "layers/ops.py"
+    assert caches.builds(toy, code("1", "layers/a.py", "layers/softmax.py")) == ""
+
+
+def test_extensions_of_two_sides_lie_apart_and_those_of_equal_code_together(tmp_path: Path) -> None:
+    sources = {"base": {"a.py": code("1")}, "head": {"a.py": code("2")}}
+    base_, head = (caches.variables(tmp_path, sources, (side,))["TORCH_EXTENSIONS_DIR"] for side in ("base", "head"))
+    assert base_ != head
+    assert base_.startswith(str(tmp_path / "home" / ".cache" / "layerbench" / "extensions"))
+    again = caches.variables(tmp_path / "another", {"head": {"b.py": code("2")}}, ("head",))
+    assert again["TORCH_EXTENSIONS_DIR"] == head
+
+
+def test_without_a_folder_of_the_users_extensions_go_with_the_worktree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("no folder", encoding="utf-8")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    found = caches.variables(tmp_path, {"head": {"a.py": code("1")}}, ("head",))["TORCH_EXTENSIONS_DIR"]
+    assert found.startswith(str(tmp_path / ".layerbench-extensions"))

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from msgspec import structs
@@ -18,7 +19,7 @@ from ..process.stages import Stages
 from ..stats.sequential import Rule
 from ..suite import closure, copies, mount
 from ..suite.closure import Closure
-from . import base, dependencies, examining, pairing, rounds, submodules, verdicts, worktrees
+from . import base, caches, dependencies, examining, pairing, rounds, submodules, verdicts, worktrees
 from .executors import Executor
 from .mounting import Opened, Trees, opened
 from .pairing import Benchmark, Plan
@@ -71,13 +72,13 @@ def check(order: Order, tell: Say) -> Check:
     with worktrees.checked_out(root, commit) as worktree:
         trees = Trees(root, worktree, head, worktrees.base_path(root, worktree, head, commit))
         sources = _sources(trees)
-        cache = worktree / ".layerbench-cache"  # shared by all workers: a fresh process need not compile all anew; gone with the worktree
-        variables = {"TORCHINDUCTOR_CACHE_DIR": str(cache)}
+        variables = partial(caches.variables, worktree, sources)
         say("importing both sides")
         with opened(trees, order.threads, _apart(order, trees, sources), variables, order.hang_seconds) as ready:
+            imported = time.monotonic()  # and extensions built: that is no part of the budget
             chosen = _plan(order, trees, ready, sources, submodules.missing(root, commit))
             proved = examining.proved(chosen.proved, root, order.threads, order.hang_seconds, say)
-            rows, control, alarm = _measure(order, chosen, ready.executor, begun + order.budget_seconds, say)
+            rows, control, alarm = _measure(order, chosen, ready.executor, imported + order.budget_seconds, say)
             rows += proved
             wanted = dependencies.differences(root, commit)
             notes = tuple(note for note in (chosen_base.note, dependencies.note(root, commit, wanted), *_notes(ready)) if note)
@@ -146,6 +147,8 @@ def _apart(order: Order, trees: Trees, sources: Mapping[str, Mapping[str, Closur
                 return (
                     f"{Path(file).name} imports {each.absolute[0]} by its plain name, and a process can hold only one module of that name"
                 )
+            if each.digest not in shared and (file := caches.builds(trees.root if side == "head" else trees.worktree, each)):
+                return f"{file} builds an extension, and a process can hold only one of its name"
             if each.digest not in shared and each.everything:
                 return f"what the code reaches cannot be told: {each.everything}"
     return ""

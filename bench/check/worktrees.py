@@ -14,6 +14,7 @@ from ..declare.mistake import Mistake
 from . import git, submodules
 
 PREFIX = "layerbench-base-"  # of the folders that commits are checked out into; by it a later check finds what a killed one left
+BRANCH, HASH = re.compile(r"[A-Za-z_][\w./-]*"), re.compile(r"HEAD|[0-9a-f]{7,64}")
 SIMILAR = 0.5  # share of equal lines above which a new file is an old one renamed; git's own default
 
 
@@ -110,11 +111,17 @@ def _unknown(root: Path, ref: str) -> str:
             return f"git knows no such commit here, but it knows {remote}/{ref}; type  --against {remote}/{ref}"
     remote = next((each for each in remotes if re.fullmatch(rf"{re.escape(each)}/[\w./-]+", ref)), "")
     branch = ref.removeprefix(f"{remote}/")
+    named = len(remotes) == 1 and bool(BRANCH.fullmatch(ref)) and not HASH.fullmatch(ref)  # perhaps a branch of it, as `main`
+    place = remote or (remotes[0] if named else "")
+    wanted = f"{place} {branch}:refs/remotes/{place}/{branch}"
     if git.output(root, "rev-parse", "--is-shallow-repository").strip() == "true":
-        fetch = f"--depth 1 {remote} {branch}:refs/remotes/{ref}" if remote else "--unshallow"
-        return f"this clone is shallow and does not have it; type  git fetch {fetch}  (in CI: check out with fetch-depth: 0)"
+        fetch = f"--unshallow {wanted}" if place else "--unshallow"
+        then = "" if remote or not place else f"  and  --against {place}/{branch}"
+        return f"this clone is shallow and does not have it; type  git fetch {fetch}{then}  (in CI: check out with fetch-depth: 0)"
     if remote:
-        return f"git knows no such commit here; type  git fetch {remote} {branch}:refs/remotes/{ref}  and check again"
+        return f"git knows no such commit here; type  git fetch {wanted}  and check again"
+    if place:
+        return f"git knows no such commit here; if it is a branch of {place}, type  git fetch {wanted}  and  --against {place}/{branch}"
     return "git knows no such commit here; give a branch, a tag or a hash, as  git branch --all  and  git tag  list them"
 
 
