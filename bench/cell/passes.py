@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 import torch
 from msgspec import structs
 
-from ..data.record import Failed, Profile, Skipped, TensorError, Timing
+from ..data.record import Failed, Profile, Skipped, Timing
 from ..declare.layer import NOISE_FLOOR
 from ..equivalence import interpreter, verify
+from ..equivalence.prove import Proof
 from ..equivalence.verify import Truth
 from ..machine.contention import Meanwhile
 from ..profiling import compiling, leak, memory, work
@@ -68,9 +69,11 @@ def compile_all(cell: "Cell") -> None:
             cell.compiled[variant] = structs.replace(compiled, sweep=cell.sweeps.get(variant))
 
 
-def verify_all(cell: "Cell", proofs: Mapping[str, list[TensorError]]) -> None:
+def verify_all(cell: "Cell", proofs: Mapping[str, Proof]) -> None:
     """Every variant against the truths of all seeds.  proofs: what is known of it from other sizes."""
-    errors = {variant: [proofs.get(cell.source(variant), [])] for variant in cell.subjects}
+    known = {variant: proofs.get(cell.source(variant), Proof([])) for variant in cell.subjects}
+    errors = {variant: [proof.errors] for variant, proof in known.items()}
+    cell.warnings |= {variant: proof.warnings for variant, proof in known.items() if proof.warnings}
     for seed in SEEDS:
         truth = cell.truth
         with cell.attempt("verify", cell.reference):
@@ -82,9 +85,11 @@ def verify_all(cell: "Cell", proofs: Mapping[str, list[TensorError]]) -> None:
             with cell.attempt("verify", variant), interpreter.counted() if claims else nullcontext() as launches:
                 errors[variant].append(verify.judge(_as_drawn(cell, subject, truth), truth))
             if launches and not launches.count:
-                cell.warnings[variant] = (NO_KERNEL,)
+                cell.warnings[variant] = (*cell.warnings.get(variant, ()), NO_KERNEL)
     warnings = verify.weaknesses(cell.truth)
-    cell.accuracy = {variant: verify.worst(errors[variant], warnings) for variant in cell.subjects}
+    for variant in cell.subjects:
+        uses = None if variant == NOISE_FLOOR else known[variant].uses
+        cell.accuracy[variant] = structs.replace(verify.worst(errors[variant], warnings), uses=uses)
 
 
 # --- for every step ----------------------------------------------------------------------------------------------------------------

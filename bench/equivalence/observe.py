@@ -31,9 +31,7 @@ def observe(subject: Subject, seed: int, calls: int = 1) -> Values:
         output = subject.forward()
     outputs = {name: tensor.detach().clone() for name, tensor in tensors(output).items()}
     if any(g is not None for g in subject.cotangents):
-        if len(outputs) != len(subject.cotangents):
-            raise Mismatch(f"output: {len(outputs)} tensors where the reference returns {len(subject.cotangents)}")
-        _check_shapes(outputs, subject.cotangents)
+        check_shapes(outputs, subject.cotangents)
         if not any(tensor.requires_grad for tensor in tensors(output).values()):
             raise Mismatch("output: no gradient flows through it; return tensors that depend on the inputs by differentiable operations")
         subject.backward(output)
@@ -50,7 +48,10 @@ def _state(subject: Subject) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in subject.module.state_dict().items()}
 
 
-def _check_shapes(outputs: Mapping[str, Tensor], cotangents: Sequence[Tensor | None]) -> None:
+def check_shapes(outputs: Mapping[str, Tensor], cotangents: Sequence[Tensor | None]) -> None:
+    """Raises Mismatch where a gradient that is held ready fits no output."""
+    if len(outputs) != len(cotangents):
+        raise Mismatch(f"output: {len(outputs)} tensors where the reference returns {len(cotangents)}")
     for (name, tensor), cotangent in zip(outputs.items(), cotangents, strict=True):
         if cotangent is not None and tensor.shape != cotangent.shape:
             raise Mismatch(f"{name}: its shape is {tuple(tensor.shape)}, the reference's {tuple(cotangent.shape)}")

@@ -18,6 +18,7 @@ from ..law import Law, Observation
 from ..subject import make
 from ..subject.make import Subject
 from .moved import Moved
+from .moved import moved as nudge
 from .observe import Values, observe
 from .tolerance import ROUNDING, Mismatch, Off, allowed, check_finite, comparable, distance
 
@@ -31,6 +32,8 @@ class Truth:
     """What a variant is judged against, for one seed and size."""
 
     size: Size
+    dtype: torch.dtype
+    device: str
     seed: int
     weights: nn.Module  # the reference, with the weights that every variant gets
     inputs: tuple[Tensor, ...]  # as drawn
@@ -66,8 +69,8 @@ def truth(layer: Layer, size: Size, dtype: torch.dtype, device: str, seed: int, 
     stock = make.subject(next(iter(layer.variants)), weights, inputs, cotangents)
     own = observe(stock, seed, layer.calls)
     check_finite(exact.all(), own.all(), layer.inputs, random=layer.law is not None)
-    moved = Moved(stock, seed, layer.calls, exact, own)
-    return Truth(size, seed, weights, inputs, cotangents, exact, own, moved, layer.law, layer.calls)
+    moved = Moved(lambda draw: observe(nudge(stock, draw), seed, layer.calls).all(), seed, exact.all(), own.all())
+    return Truth(size, dtype, device, seed, weights, inputs, cotangents, exact, own, moved, layer.law, layer.calls)
 
 
 def judge(subject: Subject, truth: Truth) -> list[TensorError]:
@@ -76,7 +79,7 @@ def judge(subject: Subject, truth: Truth) -> list[TensorError]:
     Raises Mismatch at the first tensor that is missing, misshapen, not finite where the reference is, too far off, or changed in place.
     """
     try:
-        seen = observe(subject, truth.seed, truth.calls)
+        seen = _observed(subject, truth)
     except RuntimeError as error:
         if "in-place operation" in str(error) or "inplace operation" in str(error):
             with torch.no_grad():  # autograd forbade it; without autograd it can be seen which tensor it was
@@ -93,6 +96,20 @@ def judge(subject: Subject, truth: Truth) -> list[TensorError]:
     if extra := [name for name in found if name not in exact]:
         raise Mismatch(f"{extra[0]}: the reference has none, or leaves it as it is")
     return errors
+
+
+def _observed(subject: Subject, truth: Truth) -> Values:
+    """Raises Mismatch where backward writes to the incoming gradient, which others may hold; the subject's own stays as it is."""
+    given = subject.cotangents
+    subject.cotangents = tuple(None if each is None else each.clone() for each in given)
+    try:
+        seen = observe(subject, truth.seed, truth.calls)
+        for name, now, then in zip(seen.outputs, subject.cotangents, given, strict=False):
+            if now is not None and then is not None and not torch.equal(now, then):
+                raise Mismatch(f"{name}: backward writes to its incoming gradient; write to a tensor of its own")
+    finally:
+        subject.cotangents = given
+    return seen
 
 
 def check_not_random(layer: Layer, truth: Truth) -> None:
@@ -143,7 +160,27 @@ def _check_parameters(subject: Subject, truth: Truth) -> None:
             raise Mismatch(f"{name}: changed in place by a call; the reference leaves it as it is")
 
 
-def hold(truth: Truth, name: str, found: Tensor | None) -> TensorError:
+@dataclass(frozen=True)
+class Leeway:
+    """How much more than the rule says a tensor may be off.
+
+    eps: of a dtype coarser than that of the point, where rounding may be that coarse.  times: what is allowed.  least: in any case, in the
+    tensor's own unit.
+    """
+
+    eps: float | None = None
+    times: float = 1.0
+    least: float = 0.0
+
+    def limit(self, truth: Truth, name: str) -> Off:
+        limit = truth.allowed(name, self.eps).times(self.times)
+        return Off(max(limit.largest, self.least), max(limit.rms, self.least))
+
+
+NO_LEEWAY = Leeway()
+
+
+def hold(truth: Truth, name: str, found: Tensor | None, leeway: Leeway = NO_LEEWAY) -> TensorError:
     """One tensor against the truth.  Raises Mismatch where it is none of that name, shape and dtype, or off by more than is allowed."""
     exact, own = truth.exact.all()[name], truth.own.all()[name]
     if found is None:
@@ -152,13 +189,13 @@ def hold(truth: Truth, name: str, found: Tensor | None) -> TensorError:
         raise Mismatch(f"{name}: its shape is {tuple(found.shape)}, the reference's {tuple(exact.shape)}")
     if found.dtype != own.dtype:
         raise Mismatch(f"{name}: its dtype is {found.dtype}, the reference's {own.dtype}")
-    off, limit = distance(name, found, exact), truth.allowed(name)
+    off, limit = distance(name, found, exact), leeway.limit(truth, name)
     while not off.within(limit):
         if not truth.moved.more():
             if off.largest <= limit.largest:
                 raise Mismatch(f"{name}: off by {off.rms:.2g} in root mean square, allowed {limit.rms:.2g}")
             raise Mismatch(f"{name}: off by {off.largest:.2g}, allowed {limit.largest:.2g}")
-        limit = truth.allowed(name)
+        limit = leeway.limit(truth, name)
     return TensorError(name, off.largest, limit.largest)
 
 
