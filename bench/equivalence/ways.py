@@ -30,6 +30,7 @@ def in_eval(use: Use) -> Found:
     found = step(use.subject(module=module.eval()))
     if use.layer.law:  # which is for train()
         return found
+    module.zero_grad()
     return found | labelled("in train() again", step(use.subject(module=module.train())) | state(module))
 
 
@@ -291,9 +292,9 @@ WAYS = (
     Way("under inference_mode", inference_mode),
     Way("in eval()", in_eval, random=True),
     Way("weights changed in place", weights_changed),
+    Way("gradients accumulated", accumulated),
     Way("two calls, then backward", first_then_second),
     Way("two calls, backward reversed", second_then_first),
-    Way("gradients accumulated", accumulated),
     Way("batch of 1", batch_of_one),
     Way("new data at every call", new_data),
     Way("output kept", kept_output),
