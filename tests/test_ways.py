@@ -65,7 +65,7 @@ class Overwrites(Product):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         to_x, to_weight, to_bias = Product.backward(ctx, g)
-        x, weight = ctx.saved_tensors
+        _, weight = ctx.saved_tensors
         weight.grad = None
         return to_x, to_weight, to_bias
 
@@ -85,7 +85,7 @@ class StateOnTheModule(Stock):
 
             @staticmethod
             def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-                x, weight = ctx.saved_tensors
+                _, weight = ctx.saved_tensors
                 return g @ weight, g.T @ module.kept, g.sum(0)
 
         return Kept.apply(x, self.weight, self.bias)

@@ -16,7 +16,7 @@ from ..data.record import Failed, Uses
 from ..declare.layer import Layer
 from ..subject import torch_settings
 from ..subject.fault import in_words
-from . import layouts, traits, values, ways
+from . import invariance, layouts, traits, values, ways
 from .kinds import Trait, Way
 from .moved import Moved
 from .observe import Values
@@ -29,7 +29,6 @@ ORDER: tuple[Way | Trait, ...] = (
     *(*ways.WAYS[8:], *layouts.WAYS[5:], *values.WAYS[2:]),
 )
 LONGEST = 160  # characters of what a variant says when it refuses
-ROUGHLY = 8.0  # times what is allowed: a mark is for what breaks, not for a digit
 SURVIVES = 0.05  # of the largest value: where the reference is further off, its values are not worth comparing
 
 
@@ -87,11 +86,31 @@ def examine(
                 enter("ways", variant)
                 if why := _try(way, sides[variant], asked, seen[variant]):
                     failed[variant] = Failed("verify", f"{way.name}: {why}")
-    return {variant: failed.get(variant) or _uses(seen[variant], refused if variant == stock else {}) for variant in variants}
+    found: dict[str, Uses | Failed] = {}
+    for variant, each in seen.items():
+        found[variant] = failed.get(variant) or Uses(each.tried, each.limits, each.marks, refused if variant in (stock, variants[0]) else {})
+    return found
 
 
-def _uses(seen: Seen, refused: dict[str, str]) -> Uses:
-    return Uses(seen.tried, seen.limits, seen.marks, refused)
+def in_bits(layer: Layer, truth: Truth, variants: Sequence[str], enter: Callable[[str, str], None]) -> dict[str, dict[str, str] | Failed]:
+    """The facts of every variant that is not compiled: other code has other bits.  Failed: the layer asks for what one is not."""
+    stock = next(iter(layer.variants))
+    found: dict[str, dict[str, str] | Failed] = {}
+    enter("ways", stock)
+    with torch_settings.untouched():
+        large = invariance.sized(layer, truth)
+    exact = reference_in_float64(layer, large)
+    for variant in variants:
+        if layer.variants[variant].compile:
+            continue
+        enter("ways", variant)
+        try:
+            with torch_settings.untouched():
+                found[variant] = facts = invariance.facts(of_variant(layer, large, variant), exact)
+                invariance.check(layer, variant, facts)
+        except Exception as error:  # noqa: BLE001  the code is the user's: any exception is a result
+            found[variant] = Failed("verify", in_words(error))
+    return found
 
 
 def _is_another(layer: Layer, variant: str) -> bool:
@@ -163,7 +182,7 @@ def _compare(asked: Truth, way: Way, found: Found, seen: Seen, sizes: Mapping[st
         if name not in mine or (name not in found and not right[name].any() and " grad" in name):
             continue
         least = sizes.get(name.partition(", ")[0], 0.0) * ROUNDING if way.values == "ordinary" else 0.0
-        error = hold(asked, name, found.get(name), Leeway(eps, 1.0 if way.values == "ordinary" else ROUGHLY, least))
+        error = hold(asked, name, found.get(name), Leeway(eps, way.times, least))
         if eps and error.error > asked.allowed(name).largest:
             seen.limits.setdefault(way.name, f"rounds to {way.within} where the reference does not")
     if way.values == "ordinary":

@@ -24,6 +24,7 @@ class Way:
     within       a dtype that rounding may be as coarse as.
     random       also for a layer that is random, for it is not in this way.
     first_dtype  too slow to be tried in every dtype.
+    roughly      of values out of the ordinary, how many times what is allowed one may be off: a mark is for what breaks, not for a digit.
     """
 
     name: str
@@ -34,6 +35,11 @@ class Way:
     within: str = ""
     random: bool = False
     first_dtype: bool = False
+    roughly: float = 8.0
+
+    @property
+    def times(self) -> float:
+        return 1.0 if self.values == "ordinary" else self.roughly
 
 
 @dataclass(frozen=True)

@@ -75,11 +75,11 @@ class Proof:
 
 
 def prove(
-    layer: Layer, variants: tuple[str, ...], dtype: str, device: str, enter: Enter, thorough: bool = True
+    layer: Layer, variants: tuple[str, ...], dtype: str, device: str, enter: Enter, thorough: bool = True, in_bits: bool = True
 ) -> dict[str, Proof | Failed]:
     """Each variant's proof, or why it is not the same layer.  Compiled variants are judged uncompiled here.
 
-    thorough: also in ways that are too slow to be tried in every dtype.
+    thorough: also in ways that are too slow to be tried in every dtype.  in_bits: also whether it repeats to the bit.
     """
     begun = time.process_time()
     seen = _Trials({variant: [] for variant in variants}, {}, {})
@@ -89,7 +89,16 @@ def prove(
     if seen.first and right:
         seconds = max(IN_USE_SECONDS, IN_USE_SHARE * (time.process_time() - begun))
         examined = in_use.examine(layer, seen.first, right, enter, seconds, thorough, seen.refused)
+        right = tuple(variant for variant in right if isinstance(examined[variant], Uses))
+        facts = in_use.in_bits(layer, seen.first, right, enter) if in_bits else {}
+        examined |= {variant: _with(examined[variant], found) for variant, found in facts.items()}
     return {variant: seen.failed.get(variant) or _proof(seen.errors[variant], examined.get(variant)) for variant in variants}
+
+
+def _with(uses: Uses | Failed, facts: dict[str, str] | Failed) -> Uses | Failed:
+    if isinstance(uses, Failed) or isinstance(facts, Failed):
+        return facts if isinstance(facts, Failed) else uses
+    return structs.replace(uses, facts=facts)
 
 
 def _proof(errors: list[TensorError], uses: Uses | Failed | None) -> Proof | Failed:
@@ -188,7 +197,7 @@ def under_interpreter(layer: Layer, variants: tuple[str, ...], dtype: str, enter
     outcomes: dict[str, Checked | Skipped | Failed] = {}
     for variant in variants:
         with interpreter.counted() as launches:
-            result = prove(layer, (variant,), judged, "cpu", enter)[variant]
+            result = prove(layer, (variant,), judged, "cpu", enter, in_bits=False)[variant]  # on a GPU bits are others
         if not launches.count:
             why = result.reason if isinstance(result, Failed) else "it ran without one"
             outcomes[variant] = Skipped(

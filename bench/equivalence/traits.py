@@ -48,15 +48,16 @@ def _seed(start: int) -> None:
         sys.modules["numpy"].random.seed(start)
 
 
-def _generators(use: Use) -> dict[str, bytes]:
+def _generators(use: Use) -> dict[str, object]:
     """The states of the generators that a program shares, by name."""
-    found = {"torch's generator": bytes(torch.get_rng_state().numpy())}
+    found: dict[str, object] = {"torch's generator": bytes(torch.get_rng_state().numpy())}
     device = device_of(use)
     if device not in ("cpu", "mps"):
         found[f"torch's generator of {device}"] = bytes(torch.get_device_module(device).get_rng_state().numpy())
-    found["Python's generator"] = repr(random.getstate()).encode()
+    found["Python's generator"] = random.getstate()
     if "numpy" in sys.modules:
-        found["numpy's generator"] = repr([str(part) for part in sys.modules["numpy"].random.get_state(legacy=True)]).encode()
+        _, words, *place = sys.modules["numpy"].random.get_state()
+        found["numpy's generator"] = words.tobytes(), place
     return found
 
 
