@@ -429,7 +429,7 @@ def test_every_way_is_in_the_order_once_and_has_a_name_of_its_own() -> None:
 
 
 def test_when_the_time_is_up_what_was_not_tried_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(in_use.time, "process_time", iter(range(1000)).__next__)
+    monkeypatch.setattr(in_use.time, "thread_time", iter(range(1000)).__next__)
     given = layer(Stock, Stock, verify=({"batch": 3},))
     from layerbench.bench.equivalence import verify
 

@@ -97,7 +97,7 @@ class Cell:
             passes.weigh_itself(self, name, leaks)
         self.reference_is_in()
         known = {
-            name: Facts(self.memory[name], self.compiled.get(name), self.differentiable, subject.learns)
+            name: Facts(self.memory[name], self.compiled.get(name), self.differentiable, subject.learns, self.warnings.get(name, ()))
             for name, subject in self.subjects.items()
         }
         return {name: found for name, found in (known | self.out).items() if name != NOISE_FLOOR}

@@ -6,7 +6,7 @@ Odd sizes find what round ones hide; large weights find what small ones hide, as
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from msgspec import structs
@@ -26,7 +26,8 @@ SMALL = 8  # at most, every other dimension meanwhile
 ODD_NUMBERS = 2**17  # in the inputs of such a size
 ODD_SECONDS = 1.0  # after which no other such size is begun
 IN_USE_SHARE = 0.5  # of the time that the trials took, or
-IN_USE_SECONDS = 1.0  # after which no other way of use is begun
+IN_USE_SECONDS = 2.0  # after which no other way of use is begun; or
+INTERPRETED_SECONDS = 0.25
 
 
 def sizes(layer: Layer) -> list[dict[str, int]]:
@@ -75,22 +76,23 @@ class Proof:
 
 
 def prove(
-    layer: Layer, variants: tuple[str, ...], dtype: str, device: str, enter: Enter, thorough: bool = True, in_bits: bool = True
+    layer: Layer, variants: tuple[str, ...], dtype: str, device: str, enter: Enter, thorough: bool = True, interpreted: bool = False
 ) -> dict[str, Proof | Failed]:
     """Each variant's proof, or why it is not the same layer.  Compiled variants are judged uncompiled here.
 
-    thorough: also in ways that are too slow to be tried in every dtype.  in_bits: also whether it repeats to the bit.
+    thorough: also in ways that are too slow to be tried in every dtype.
+    interpreted: by Triton's interpreter, which is slow, and of which the bits say nothing of a GPU's.
     """
-    begun = time.process_time()
+    begun = time.thread_time()
     seen = _Trials({variant: [] for variant in variants}, {}, {})
     _over_trials(layer, variants, getattr(torch, dtype), device, enter, seen)
     right = tuple(variant for variant in variants if variant not in seen.failed)
     examined: dict[str, Uses | Failed] = {}
     if seen.first and right:
-        seconds = max(IN_USE_SECONDS, IN_USE_SHARE * (time.process_time() - begun))
+        seconds = max(INTERPRETED_SECONDS if interpreted else IN_USE_SECONDS, IN_USE_SHARE * (time.thread_time() - begun))
         examined = in_use.examine(layer, seen.first, right, enter, seconds, thorough, seen.refused)
         right = tuple(variant for variant in right if isinstance(examined[variant], Uses))
-        facts = in_use.in_bits(layer, seen.first, right, enter) if in_bits else {}
+        facts = in_use.in_bits(layer, seen.first, right, enter) if thorough and not interpreted else {}
         examined |= {variant: _with(examined[variant], found) for variant, found in facts.items()}
     return {variant: seen.failed.get(variant) or _proof(seen.errors[variant], examined.get(variant)) for variant in variants}
 
@@ -112,6 +114,7 @@ class _Trials:
     errors: dict[str, list[TensorError]]
     failed: dict[str, Failed]
     refused: dict[str, str]  # a size that the reference does not take -> why
+    usual: dict[str, float] = field(default_factory=dict)  # of the first trial: see Truth
     first: Truth | None = None  # what ways of use begin with; None where the reference failed
 
 
@@ -135,20 +138,21 @@ def _over_trials(layer: Layer, variants: tuple[str, ...], dtype: torch.dtype, de
             seen.failed[variants[0]] = Failed(stage, f"the reference: {in_words(error)} (at {_where(size, init)})")
             return
         _judge(layer, variants, truth, _where(size, init), enter, seen)
-    seen.first = first
+    assert first
+    seen.first, seen.usual = first, first.sizes()
     _at_odd_sizes(layer, variants, dtype, device, enter, seen)
 
 
 def _at_odd_sizes(layer: Layer, variants: tuple[str, ...], dtype: torch.dtype, device: str, enter: Enter, seen: _Trials) -> None:
     """What the reference does not take, or proves nothing at, is left out.  The smallest of them are then used in all ways."""
-    begun, refused = time.process_time(), dict[str, tuple[list[int], str]]()
+    begun, refused = time.thread_time(), dict[str, tuple[list[int], str]]()
 
     def judged(size: dict[str, int], seed: int) -> str:
         """Why the reference does not take it; "" where it does."""
         enter("verify", variants[0])
         try:
             with torch_settings.untouched():
-                truth = verify.truth(layer, size, dtype, device, seed)
+                truth = replace(verify.truth(layer, size, dtype, device, seed), usual=seen.usual)
         except Exception as error:  # noqa: BLE001  the reference's code is the user's as well
             return in_words(error)
         _judge(layer, variants, truth, shown(size), enter, seen)
@@ -159,12 +163,12 @@ def _at_odd_sizes(layer: Layer, variants: tuple[str, ...], dtype: torch.dtype, d
     around = next((size for seed, size in enumerate(small_sizes(layer), 100) if not judged(size, seed)), None)
     slow, left_out = set[str](), 0
     for place, (dimension, size) in enumerate(odd_sizes(layer, around) if around else []):
-        now = time.process_time()
+        now = time.thread_time()
         if dimension in slow or now - begun > ODD_SECONDS:
             left_out += 1
             continue
         why = judged(size, 200 + place)
-        slow |= {dimension} if time.process_time() - now > ODD_SECONDS / 4 else set()
+        slow |= {dimension} if time.thread_time() - now > ODD_SECONDS / 4 else set()
         if why:
             refused.setdefault(dimension, ([], why))[0].append(size[dimension])
     if left_out:
@@ -197,7 +201,7 @@ def under_interpreter(layer: Layer, variants: tuple[str, ...], dtype: str, enter
     outcomes: dict[str, Checked | Skipped | Failed] = {}
     for variant in variants:
         with interpreter.counted() as launches:
-            result = prove(layer, (variant,), judged, "cpu", enter, in_bits=False)[variant]  # on a GPU bits are others
+            result = prove(layer, (variant,), judged, "cpu", enter, interpreted=True)[variant]
         if not launches.count:
             why = result.reason if isinstance(result, Failed) else "it ran without one"
             outcomes[variant] = Skipped(

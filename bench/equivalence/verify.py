@@ -5,8 +5,8 @@ reference itself in that dtype; a variant that is further off is rejected only a
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from ..subject.make import Subject
 from .moved import Moved
 from .moved import moved as nudge
 from .observe import Values, observe
-from .tolerance import ROUNDING, Mismatch, Off, allowed, check_finite, comparable, distance
+from .tolerance import ROUNDING, ULPS, Mismatch, Off, allowed, check_finite, comparable, distance, largest
 
 PERTURBATION_ULPS = 64  # an output this far off must be rejected, else the check says that it is weak
 DRAWS = 3  # with other seeds, to find a reference that is random
@@ -43,15 +43,24 @@ class Truth:
     moved: Moved  # the reference again, on moved numbers, as far as anybody asked
     law: Law | None = None  # of a random layer: stands for the comparison with `exact`
     calls: int = 1  # made before values are compared
+    usual: Mapping[str, float] = field(
+        default_factory=dict
+    )  # tensor -> its largest value as a rule; one that cancels to nothing is made of such
 
     def allowed(self, name: str, eps: float | None = None) -> Off:
         """What a tensor may be off, by what is known of the reference so far.  eps: of its dtype, unless that of the point."""
         own, *moved = self.moved.offs[name]
         eps = self._eps() if eps is None else eps
-        return allowed(self.exact.all()[name], self.own.all()[name].dtype, eps, own, moved, self.calls)
+        limit = allowed(self.exact.all()[name], self.own.all()[name].dtype, eps, own, moved, self.calls)
+        least = self.usual.get(name.partition(", ")[0], 0.0) * max(ULPS * eps, self.calls * ROUNDING)
+        return Off(max(limit.largest, least), max(limit.rms, least))
 
     def _eps(self) -> float:
         return max((torch.finfo(tensor.dtype).eps for tensor in self.own.outputs.values() if tensor.is_floating_point()), default=0.0)
+
+    def sizes(self) -> dict[str, float]:
+        """The largest value of each tensor, as for `usual`."""
+        return {name: largest(tensor) for name, tensor in self.exact.all().items() if tensor.is_floating_point()}
 
 
 def truth(layer: Layer, size: Size, dtype: torch.dtype, device: str, seed: int, init: Init | None = None) -> Truth:
@@ -119,7 +128,7 @@ def check_not_random(layer: Layer, truth: Truth) -> None:
         seen = observe(subject, truth.seed + again, layer.calls).all()
         for name, exact in truth.exact.all().items():
             off = _apart(exact.double(), seen.get(name, exact).double())
-            if off > SAME * float(exact.abs().nan_to_num(0.0, 0.0, 0.0).max() if exact.numel() else 0.0):
+            if off > SAME * largest(exact):
                 raise Mistake(
                     f"{name}: it looks random: two calls with the same numbers are {off:.2g} apart; "
                     "say what holds of every draw, as law=law.dropout(0.1), or make it repeatable"
@@ -160,28 +169,11 @@ def _check_parameters(subject: Subject, truth: Truth) -> None:
             raise Mismatch(f"{name}: changed in place by a call; the reference leaves it as it is")
 
 
-@dataclass(frozen=True)
-class Leeway:
-    """How much more than the rule says a tensor may be off.
+def hold(truth: Truth, name: str, found: Tensor | None, eps: float | None = None, times: float = 1.0) -> TensorError:
+    """One tensor against the truth.  Raises Mismatch where it is none of that name, shape and dtype, or off by more than is allowed.
 
-    eps: of a dtype coarser than that of the point, where rounding may be that coarse.  times: what is allowed.  least: in any case, in the
-    tensor's own unit.
+    eps: of a dtype coarser than that of the point, where rounding may be that coarse.  times: what is allowed.
     """
-
-    eps: float | None = None
-    times: float = 1.0
-    least: float = 0.0
-
-    def limit(self, truth: Truth, name: str) -> Off:
-        limit = truth.allowed(name, self.eps).times(self.times)
-        return Off(max(limit.largest, self.least), max(limit.rms, self.least))
-
-
-NO_LEEWAY = Leeway()
-
-
-def hold(truth: Truth, name: str, found: Tensor | None, leeway: Leeway = NO_LEEWAY) -> TensorError:
-    """One tensor against the truth.  Raises Mismatch where it is none of that name, shape and dtype, or off by more than is allowed."""
     exact, own = truth.exact.all()[name], truth.own.all()[name]
     if found is None:
         raise Mismatch(f"{name}: missing; the reference has it")
@@ -189,13 +181,13 @@ def hold(truth: Truth, name: str, found: Tensor | None, leeway: Leeway = NO_LEEW
         raise Mismatch(f"{name}: its shape is {tuple(found.shape)}, the reference's {tuple(exact.shape)}")
     if found.dtype != own.dtype:
         raise Mismatch(f"{name}: its dtype is {found.dtype}, the reference's {own.dtype}")
-    off, limit = distance(name, found, exact), leeway.limit(truth, name)
+    off, limit = distance(name, found, exact), truth.allowed(name, eps).times(times)
     while not off.within(limit):
         if not truth.moved.more():
             if off.largest <= limit.largest:
                 raise Mismatch(f"{name}: off by {off.rms:.2g} in root mean square, allowed {limit.rms:.2g}")
             raise Mismatch(f"{name}: off by {off.largest:.2g}, allowed {limit.largest:.2g}")
-        limit = leeway.limit(truth, name)
+        limit = truth.allowed(name, eps).times(times)
     return TensorError(name, off.largest, limit.largest)
 
 
