@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from layerbench.bench import Draw, Layer, Variant, randn
-from layerbench.bench.data.record import Failed, Uses
+from layerbench.bench.data.record import Failed
+from layerbench.bench.data.uses import Uses
 from layerbench.bench.equivalence.prove import prove
 
 Module = Callable[..., nn.Module]

@@ -5,7 +5,8 @@ import torch
 from planted import Stock, layer, outcome, reason
 from torch import Tensor, nn
 
-from layerbench.bench.data.record import Failed, Uses
+from layerbench.bench.data.record import Failed
+from layerbench.bench.data.uses import Uses
 from layerbench.bench.declare.mistake import Mistake
 from layerbench.bench.equivalence.invariance import BATCH, RUNS, THREADS
 from layerbench.bench.law import dropout

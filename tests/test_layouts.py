@@ -8,7 +8,7 @@ from planted import Product, Stock, flat, layer, limits, linear, outcome, reason
 from torch import Tensor, nn
 
 from layerbench.bench import randn
-from layerbench.bench.data.record import Uses
+from layerbench.bench.data.uses import Uses
 from layerbench.bench.equivalence import layouts
 
 

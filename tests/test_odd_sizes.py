@@ -4,7 +4,8 @@ from planted import Stock, layer, outcome, reason
 from torch import Tensor, nn
 
 from layerbench.bench import randn
-from layerbench.bench.data.record import Failed, Uses
+from layerbench.bench.data.record import Failed
+from layerbench.bench.data.uses import Uses
 from layerbench.bench.equivalence import prove
 
 

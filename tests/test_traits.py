@@ -11,7 +11,7 @@ import torch
 from planted import Stock, layer, limits, outcome, reason
 from torch import Tensor, nn
 
-from layerbench.bench.data.record import Uses
+from layerbench.bench.data.uses import Uses
 from layerbench.bench.law import dropout
 from layerbench.bench.subject import torch_settings
 

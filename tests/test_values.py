@@ -6,7 +6,8 @@ from planted import layer, marks, outcome
 from torch import Tensor, nn
 
 from layerbench.bench import positive
-from layerbench.bench.data.record import Failed, Uses
+from layerbench.bench.data.record import Failed
+from layerbench.bench.data.uses import Uses
 from layerbench.bench.equivalence.prove import Proof, prove
 
 
@@ -123,8 +124,8 @@ def test_what_differs_out_of_the_ordinary_alone_is_marked(stock, other, way: str
 
 def test_it_is_ranked_and_the_mark_is_a_warning() -> None:
     found = prove(plain(Softmax, NoMaximum), ("stock", "wrong"), "float32", "cpu", lambda *_: None)["wrong"]
-    assert isinstance(found, Proof)
-    (told,) = found.warnings
+    assert isinstance(found, Proof) and found.uses
+    (told,) = found.uses.mark
     assert told.startswith("same for ordinary values only: with inputs times 100, output: NaN in ")
     assert "; and with " in told
 

@@ -9,8 +9,9 @@ from planted import Product, Stock, layer, limits, linear, outcome, reason
 from torch import Tensor, nn
 
 from layerbench.bench import Variant, randn
-from layerbench.bench.data.record import Failed, Uses
-from layerbench.bench.equivalence import in_use, layouts, traits, values, ways
+from layerbench.bench.data.record import Failed
+from layerbench.bench.data.uses import Uses
+from layerbench.bench.equivalence import calls, in_use, layouts, traits, values, ways
 from layerbench.bench.law import dropout
 
 
@@ -423,7 +424,7 @@ def test_what_the_reference_refuses_is_asked_of_nobody() -> None:
 
 
 def test_every_way_is_in_the_order_once_and_has_a_name_of_its_own() -> None:
-    everything = [*ways.WAYS, *layouts.WAYS, *values.WAYS, *traits.TRAITS]
+    everything = [*ways.WAYS, *calls.WAYS, *layouts.WAYS, *values.WAYS, *traits.TRAITS]
     assert sorted(way.name for way in in_use.ORDER) == sorted(way.name for way in everything)
     assert len({way.name for way in everything}) == len(everything)
 

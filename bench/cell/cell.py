@@ -97,10 +97,14 @@ class Cell:
             passes.weigh_itself(self, name, leaks)
         self.reference_is_in()
         known = {
-            name: Facts(self.memory[name], self.compiled.get(name), self.differentiable, subject.learns, self.warnings.get(name, ()))
+            name: Facts(self.memory[name], self.compiled.get(name), self.differentiable, subject.learns, self._mark(name))
             for name, subject in self.subjects.items()
         }
         return {name: found for name, found in (known | self.out).items() if name != NOISE_FLOOR}
+
+    def _mark(self, name: str) -> tuple[str, ...]:
+        uses = self.accuracy[name].uses
+        return uses.mark if uses else ()
 
     # --- who is in, who is out ---------------------------------------------------------------------------------------------------
 

@@ -73,7 +73,6 @@ def verify_all(cell: "Cell", proofs: Mapping[str, Proof]) -> None:
     """Every variant against the truths of all seeds.  proofs: what is known of it from other sizes."""
     known = {variant: proofs.get(cell.source(variant), Proof([])) for variant in cell.subjects}
     errors = {variant: [proof.errors] for variant, proof in known.items()}
-    cell.warnings |= {variant: proof.warnings for variant, proof in known.items() if proof.warnings}
     for seed in SEEDS:
         truth = cell.truth
         with cell.attempt("verify", cell.reference):
@@ -85,7 +84,7 @@ def verify_all(cell: "Cell", proofs: Mapping[str, Proof]) -> None:
             with cell.attempt("verify", variant), interpreter.counted() if claims else nullcontext() as launches:
                 errors[variant].append(verify.judge(_as_drawn(cell, subject, truth), truth))
             if launches and not launches.count:
-                cell.warnings[variant] = (*cell.warnings.get(variant, ()), NO_KERNEL)
+                cell.warnings[variant] = (NO_KERNEL,)
     warnings = verify.weaknesses(cell.truth)
     for variant in cell.subjects:
         uses = None if variant == NOISE_FLOOR else known[variant].uses

@@ -98,5 +98,5 @@ def _proved_row(benchmark: Benchmark, outcome: Outcome) -> Row:
     if isinstance(outcome, Failed):
         return benchmark.row("wrong", f"head failed at {outcome.stage}: {outcome.reason}")
     if isinstance(outcome, Checked):
-        return benchmark.row("proved", "; ".join((outcome.reason, *outcome.warnings)))
+        return benchmark.row("proved", "; ".join((outcome.reason, *(outcome.accuracy.uses.mark if outcome.accuracy.uses else ()))))
     return benchmark.row("skipped", getattr(outcome, "reason", ""))

@@ -5,8 +5,9 @@ msgspec structs, so that one definition gives the types, the JSON and the messag
 
 from msgspec import Struct, field
 
-SCHEMA = 1
-# 1  2026-11: first.
+from .uses import Uses
+
+SCHEMA = 1  # 2026-11: the first
 
 
 class Point(Struct, frozen=True):
@@ -99,16 +100,6 @@ class TensorError(Struct, frozen=True):
     allowed: float
 
 
-class Uses(Struct, frozen=True):
-    """A variant in the ways in which layers are used, proved once for a layer, dtype and device.  See equivalence/in_use."""
-
-    tried: int  # ways in which it was held against the reference; in all that are not named below it does the same
-    limits: dict[str, str] = {}  # way -> what it does there instead, as an error that the reference does not raise
-    marks: dict[str, str] = {}  # values out of the ordinary -> what differs there alone
-    refused: dict[str, str] = {}  # of the reference: way -> why it was asked of nobody
-    facts: dict[str, str] = {}  # of a layer by itself, as whether its bits are the same from run to run -> yes, or no and why
-
-
 class Accuracy(Struct, frozen=True):
     tensors: tuple[TensorError, ...]
     warnings: tuple[str, ...] = ()  # a check that could not have failed is said here
@@ -181,7 +172,6 @@ class Checked(Struct, frozen=True, tag="checked"):
 
     accuracy: Accuracy
     reason: str
-    warnings: tuple[str, ...] = ()
 
 
 class Skipped(Struct, frozen=True, tag="skipped"):

@@ -4,7 +4,7 @@ What trains or serves by its own samples asks for it.  A layer that is neither i
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -48,7 +48,7 @@ def facts(use: Use, exact: Use) -> dict[str, str]:
         return {}
     found: dict[str, str] = {}
     for name, ask in ((RUNS, runs), (THREADS, threads), (BATCH, partial(rows, exact=exact))):
-        with suppress(NotHere):
+        with suppress(Exception):  # what a layer refuses has been told by the ways
             found[name] = ask(use)
     return found
 
@@ -60,24 +60,21 @@ def rows(use: Use, exact: Use) -> str:
     whole = _forward(use)
     count = next(tensor.shape[place] for tensor, place in zip(use.drawn[0], places, strict=True) if place is not None)
     for start, few in [(0, n) for n in COUNTS if n < count] + [(count - n, n) for n in COUNTS if n < count]:
-        alone = _forward(_some_rows(use, places, lambda place, start=start, few=few: slice(start, start + few)))
+        alone = _forward(_some_rows(use, places, range(start, start + few)))
         if name := next((name for name, tensor in alone.items() if differs(tensor, _cut(whole[name], tensor, start))), ""):
             return f"no: {name}, {few} of {count} rows alone"
-    turned = _forward(_some_rows(use, places, lambda place: torch.arange(count).roll(1)))
-    first = _forward(_some_rows(use, places, lambda place: slice(0, 1)))
+    turned = _forward(_some_rows(use, places, [count - 1, *range(count - 1)]))
+    first = _forward(_some_rows(use, places, [0]))
     for name, tensor in turned.items():
         if differs(_cut(tensor, first[name], 1), first[name]):
             return f"no: {name}, a row at another place"
     return "same"
 
 
-def _some_rows(use: Use, places: list[int | None], which: Callable[[int], object]) -> Use:
+def _some_rows(use: Use, places: list[int | None], which: Sequence[int]) -> Use:
     def take(index: int, tensor: Tensor) -> Tensor:
         place = places[index]
-        if place is None:
-            return tensor
-        picked = which(place)
-        return tensor[(slice(None),) * place + (picked,)].clone()
+        return tensor if place is None else tensor.index_select(place, torch.tensor(list(which), device=tensor.device))
 
     return use.with_inputs(take)
 
@@ -89,7 +86,7 @@ def _forward(use: Use) -> Found:
 
 def _check_that_rows_are_apart(exact: Use, places: list[int | None]) -> None:
     """Raises NotHere where, in float64, a row alone is another than in its batch, as in a batch norm or a mean."""
-    whole, first = _forward(exact), _forward(_some_rows(exact, places, lambda place: slice(0, 1)))
+    whole, first = _forward(exact), _forward(_some_rows(exact, places, [0]))
     for name, tensor in first.items():
         if tensor.shape == whole[name].shape:
             raise NotHere("its rows are not apart")

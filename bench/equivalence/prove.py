@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from msgspec import structs
 
-from ..data.record import Checked, Failed, Skipped, TensorError, Uses
+from ..data.record import Checked, Failed, Skipped, TensorError
+from ..data.uses import Uses
 from ..declare.layer import Init, Layer
 from ..declare.mistake import Mistake
 from ..subject import make, torch_settings
@@ -66,13 +67,6 @@ class Proof:
 
     errors: list[TensorError]
     uses: Uses | None = None  # None: it was not asked
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What must be said wherever it is ranked."""
-        marks = self.uses.marks if self.uses else {}
-        more = f"; and with {', '.join(list(marks)[1:4])}{', ...' if len(marks) > 4 else ''}" if len(marks) > 1 else ""
-        return tuple(f"same for ordinary values only: with {way}, {why}{more}" for way, why in list(marks.items())[:1])
 
 
 def prove(
@@ -211,7 +205,7 @@ def under_interpreter(layer: Layer, variants: tuple[str, ...], dtype: str, enter
             outcomes[variant] = result
         else:
             accuracy = structs.replace(verify.worst([result.errors]), uses=result.uses)
-            outcomes[variant] = Checked(accuracy, _proved(layer, judged, launches.count), result.warnings)
+            outcomes[variant] = Checked(accuracy, _proved(layer, judged, launches.count))
     return outcomes
 
 

@@ -127,8 +127,8 @@ def put_back(before: State) -> str:
         if then != now:
             changes.append(f"changes torch's flag {name} from {_shown(then)} to {_shown(now)}")
             put(then)
-    for hooks, then in zip(GLOBAL_HOOKS, before.hooks, strict=True):
-        while len(hooks) > then:
+    for hooks, count in zip(GLOBAL_HOOKS, before.hooks, strict=True):
+        while len(hooks) > count:
             hooks.popitem()
     torch.set_default_dtype(before.dtype)
     if after.device != before.device:
