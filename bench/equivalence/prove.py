@@ -26,9 +26,8 @@ ODD = (1, 7, 31, 33, 96, 127, 129, 1023, 2049, 3072)  # a prime, a power of two 
 SMALL = 8  # at most, every other dimension meanwhile
 ODD_NUMBERS = 2**17  # in the inputs of such a size
 ODD_SECONDS = 1.0  # after which no other such size is begun
-IN_USE_SHARE = 0.5  # of the time that the trials took, or
-IN_USE_SECONDS = 2.0  # after which no other way of use is begun; or
-INTERPRETED_SECONDS = 0.25
+IN_USE = 2.0, 0.5  # after so many seconds no other way of use is begun, or after this share of the time that the trials took
+INTERPRETED = 0.1, 0.25  # the same under Triton's interpreter
 
 
 def sizes(layer: Layer) -> list[dict[str, int]]:
@@ -83,7 +82,8 @@ def prove(
     right = tuple(variant for variant in variants if variant not in seen.failed)
     examined: dict[str, Uses | Failed] = {}
     if seen.first and right:
-        seconds = max(INTERPRETED_SECONDS if interpreted else IN_USE_SECONDS, IN_USE_SHARE * (time.thread_time() - begun))
+        least, share = INTERPRETED if interpreted else IN_USE
+        seconds = max(least, share * (time.thread_time() - begun))
         examined = in_use.examine(layer, seen.first, right, enter, seconds, thorough, seen.refused)
         right = tuple(variant for variant in right if isinstance(examined[variant], Uses))
         facts = in_use.in_bits(layer, seen.first, right, enter) if thorough and not interpreted else {}
