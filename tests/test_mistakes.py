@@ -116,6 +116,7 @@ FIELDS: list[tuple[str, Any, str]] = [
     ("init", nn.init.zeros_, "init is the function zeros_; choose from default, normal, xavier, kaiming"),
     ("calls", "4", "calls is '4'; write how many calls are made before state is compared, as 4"),
     ("on_request", "yes", f"on_request is 'yes'; {EITHER}"),
+    ("batch_invariant", 1, f"batch_invariant is 1; {EITHER}"),
 ]
 
 

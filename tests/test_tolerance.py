@@ -160,4 +160,4 @@ def test_constants_rounded_to_float32_may_show_at_every_call_of_an_optimizer() -
         judge(layer, "rounded", truth)
         with pytest.raises(Mismatch, match=r"^output: off by"):
             judge(layer, "wrong", truth)
-    assert verify.weaknesses(truth) == []
+    assert weakness.weaknesses(truth) == []

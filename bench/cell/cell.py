@@ -15,10 +15,10 @@ from types import MappingProxyType
 import torch
 
 from ..data.check_record import Facts
-from ..data.record import Accuracy, Compiled, Failed, Measured, Memory, Outcome, Point, Skipped, SweepGraphs, TensorError, Work
+from ..data.record import Accuracy, Compiled, Failed, Measured, Memory, Outcome, Point, Skipped, SweepGraphs, Work
 from ..declare.layer import NOISE_FLOOR, Layer
 from ..declare.mistake import Mistake
-from ..equivalence.prove import Enter
+from ..equivalence.prove import Enter, Proof
 from ..equivalence.verify import Truth
 from ..machine import numa
 from ..plan import steps
@@ -34,7 +34,7 @@ from . import passes
 class Cell:
     """Holds what the passes find.  `subjects` are in, `out` says why the others are not; the rest is by variant.
 
-    proofs  variant -> its errors at the layer's odd sizes, or why it failed there.
+    proofs  variant -> its proof at the layer's odd sizes and in use, or why it failed there.
     enter   is told (stage, variant) before each piece of work, so that a death of the process falls on whoever was in hand.
     sweeps  compiled variant -> the graphs that it takes over the whole sweep.
     cold    whether compiling begins with empty caches, so that its seconds say something.
@@ -45,7 +45,7 @@ class Cell:
         layer: Layer,
         point: Point,
         variants: tuple[str, ...],
-        proofs: Mapping[str, list[TensorError] | Failed],
+        proofs: Mapping[str, Proof | Failed],
         enter: Enter,
         sweeps: Mapping[str, SweepGraphs | None] = MappingProxyType({}),
         cold: bool = True,
@@ -120,10 +120,14 @@ class Cell:
                 passes.weigh_itself(self, name, leaks)
         self.reference_is_in()
         known = {
-            name: Facts(self.memory[name], self.compiled.get(name), self.differentiable, subject.learns)
+            name: Facts(self.memory[name], self.compiled.get(name), self.differentiable, subject.learns, self._mark(name))
             for name, subject in self.subjects.items()
         }
         return {name: found for name, found in (known | self.out).items() if name != NOISE_FLOOR}
+
+    def _mark(self, name: str) -> tuple[str, ...]:
+        uses = self.accuracy[name].uses
+        return uses.mark if uses else ()
 
     # --- who is in, who is out ---------------------------------------------------------------------------------------------------
 

@@ -17,9 +17,10 @@ import torch
 from msgspec import structs
 
 from ..data.profiled import Profile
-from ..data.record import Energy, Failed, Skipped, TensorError, Timing
+from ..data.record import Energy, Failed, Skipped, Timing
 from ..declare.layer import NOISE_FLOOR
-from ..equivalence import interpreter, replay, verify
+from ..equivalence import interpreter, replay, verify, weakness
+from ..equivalence.prove import Proof
 from ..equivalence.verify import Truth
 from ..machine import environment
 from ..machine.contention import Meanwhile
@@ -73,9 +74,10 @@ def compile_all(cell: "Cell") -> None:
             cell.compiled[variant] = structs.replace(compiled, sweep=cell.sweeps.get(variant))
 
 
-def verify_all(cell: "Cell", proofs: Mapping[str, list[TensorError]]) -> None:
+def verify_all(cell: "Cell", proofs: Mapping[str, Proof]) -> None:
     """Every variant against the truths of all seeds.  proofs: what is known of it from other sizes."""
-    errors = {variant: [proofs.get(cell.source(variant), [])] for variant in cell.subjects}
+    known = {variant: proofs.get(cell.source(variant), Proof([])) for variant in cell.subjects}
+    errors = {variant: [proof.errors] for variant, proof in known.items()}
     for seed in SEEDS:
         truth = cell.truth
         with cell.attempt("verify", cell.reference):
@@ -88,8 +90,10 @@ def verify_all(cell: "Cell", proofs: Mapping[str, list[TensorError]]) -> None:
                 errors[variant].append(verify.judge(_as_drawn(cell, subject, truth), truth))
             if launches and not launches.count:
                 cell.warnings[variant] = (NO_KERNEL,)
-    warnings = verify.weaknesses(cell.truth)
-    cell.accuracy = {variant: verify.worst(errors[variant], warnings) for variant in cell.subjects}
+    warnings = weakness.weaknesses(cell.truth)
+    for variant in cell.subjects:
+        uses = None if variant == NOISE_FLOOR else known[variant].uses
+        cell.accuracy[variant] = structs.replace(verify.worst(errors[variant], warnings), uses=uses)
 
 
 # --- for every step ----------------------------------------------------------------------------------------------------------------

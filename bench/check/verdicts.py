@@ -59,7 +59,7 @@ def timed_row(benchmark: Benchmark, base: Known | Fault, head: Known | Fault, ti
     verdict, reason = _verdict(track, timed)
     worse = any(each.worse for each in numbers)
     verdict = "larger" if worse and verdict != "slower" else verdict
-    row = benchmark.row(verdict, reason)
+    row = benchmark.row(verdict, "; ".join(filter(None, (reason, *head.warnings))))
     spread = sequential.afterwards(found.spread) if again else found.spread
     estimate = _estimate(again or units, spread, timed.rule)
     return structs.replace(row, units=tuple(units), confirmation=tuple(again), estimate=estimate, exact=numbers)

@@ -42,6 +42,7 @@ class Facts(Struct, frozen=True, tag="facts"):
     compiled: Compiled | None
     differentiable: bool = True  # whether there is a backward to time
     learns: bool = True  # whether there is a parameter to update
+    warnings: tuple[str, ...] = ()  # what must be said wherever it is measured
 
 
 class Exact(Struct, frozen=True):

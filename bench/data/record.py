@@ -6,9 +6,9 @@ msgspec structs, so that one definition gives the types, the JSON and the messag
 from msgspec import Struct, field
 
 from .profiled import Profile
+from .uses import Uses
 
-SCHEMA = 1
-# 1  2026-11: first.
+SCHEMA = 1  # 2026-11: the first
 
 
 class Point(Struct, frozen=True):
@@ -106,6 +106,7 @@ class TensorError(Struct, frozen=True):
 class Accuracy(Struct, frozen=True):
     tensors: tuple[TensorError, ...]
     warnings: tuple[str, ...] = ()  # a check that could not have failed is said here
+    uses: Uses | None = None  # None: not asked, as in run files from before it was
 
     @property
     def slack(self) -> float:
@@ -175,7 +176,7 @@ class Skipped(Struct, frozen=True, tag="skipped"):
 
 
 class Failed(Struct, frozen=True, tag="failed"):
-    stage: str  # make | compile | verify | warm | time | energy | recheck | memory | profile
+    stage: str  # make | compile | verify | ways | warm | time | energy | recheck | memory | profile
     reason: str
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NoReturn, get_args
 
-from .fields import DIMENSION, NAME, check_name, is_module, is_size, parameters, shown, takes
+from .fields import DIMENSION, NAME, check_flags, check_name, is_module, is_size, parameters, shown, takes
 from .mistake import Mistake
 
 if TYPE_CHECKING:
@@ -112,14 +112,14 @@ class Layer:
     build      build(variant.module, size) -> nn.Module, with size a mapping from dimension to its value.
     variants   name -> Variant.  The first is the reference: weights are copied from it, ratios are taken against it.
     verify_at  more sizes at which variants must agree, each overriding some of the sweep's smallest values;
-               choose some that are no multiple of any block.  None given: the first dimension at 3.
+               choose some that are no multiple of any block.  None given: the first dimension at 3, then each at odd sizes.
     absent     variant -> a sentence that says why the layer does not have it; the report shows it.
     law        of a random layer, what must hold of every draw, as law.dropout(0.1): its values are not compared with the reference's.
-    init       the weights that are timed: "default", the module's own; "normal", standard normal; "xavier" or "kaiming", normal with that
-               standard deviation.  Equivalence is proved with each of them.
+    init       the weights that are timed: "default", the module's own, or "normal", "xavier", "kaiming".  Equivalence is proved with each.
     calls      of a layer that changes its own state, how many calls are made before outputs and state are compared; 1 of others.
     on_request leave the layer out of a run that names no layers: --all and -k measure it.  For suites too long to run whole every time.
     gpu_sweep  dimension -> the values to visit on a GPU instead of the sweep's; a dimension that is left out keeps the sweep's.
+    batch_invariant  reject a variant of which the bits of a row depend on the rows beside it.  The reference may: it is what it is.
 
     Raises Mistake where the parts do not fit together.
     """
@@ -136,6 +136,7 @@ class Layer:
     calls: int = 1
     on_request: bool = False
     gpu_sweep: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    batch_invariant: bool = False
 
     def __post_init__(self) -> None:
         check_name("layer", self.name, NAME)
@@ -150,8 +151,7 @@ class Layer:
             self._refuse("init", self.init, f"choose from {', '.join(get_args(Init))}")
         if not is_size(self.calls):
             self._refuse("calls", self.calls, "write how many calls are made before state is compared, as 4")
-        if not isinstance(self.on_request, bool):
-            self._refuse("on_request", self.on_request, "write True or False")
+        check_flags(self.name, self.sweep, on_request=self.on_request, batch_invariant=self.batch_invariant)
 
     def sweep_on(self, device: str) -> dict[str, tuple[int, ...]]:
         """Dimension -> the values that are visited on a kind of device, as "cuda": the sweep's on "cpu"."""

@@ -5,8 +5,8 @@ reference itself in that dtype; a variant that is further off is rejected only a
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +18,10 @@ from ..law import Law, Observation
 from ..subject import make
 from ..subject.make import Subject
 from .moved import Moved
+from .moved import moved as nudge
 from .observe import Values, observe
-from .tolerance import ROUNDING, Mismatch, Off, allowed, check_finite, comparable, distance
+from .tolerance import ROUNDING, ULPS, Mismatch, Off, allowed, check_finite, distance, largest
 
-PERTURBATION_ULPS = 64  # an output this far off must be rejected, else the check says that it is weak
 DRAWS = 3  # with other seeds, to find a reference that is random
 SAME = 1e-9  # of the largest value: what the order of a sum changes in float64 is far less, and what is drawn anew far more
 
@@ -31,6 +31,8 @@ class Truth:
     """What a variant is judged against, for one seed and size."""
 
     size: Size
+    dtype: torch.dtype
+    device: str
     seed: int
     weights: nn.Module  # the reference, with the weights that every variant gets
     inputs: tuple[Tensor, ...]  # as drawn
@@ -40,15 +42,24 @@ class Truth:
     moved: Moved  # the reference again, on moved numbers, as far as anybody asked
     law: Law | None = None  # of a random layer: stands for the comparison with `exact`
     calls: int = 1  # made before values are compared
+    usual: Mapping[str, float] = field(
+        default_factory=dict
+    )  # tensor -> its largest value as a rule; one that cancels to nothing is made of such
 
     def allowed(self, name: str, eps: float | None = None) -> Off:
         """What a tensor may be off, by what is known of the reference so far.  eps: of its dtype, unless that of the point."""
         own, *moved = self.moved.offs[name]
         eps = self._eps() if eps is None else eps
-        return allowed(self.exact.all()[name], self.own.all()[name].dtype, eps, own, moved, self.calls)
+        limit = allowed(self.exact.all()[name], self.own.all()[name].dtype, eps, own, moved, self.calls)
+        least = self.usual.get(name.partition(", ")[0], 0.0) * max(ULPS * eps, self.calls * ROUNDING)
+        return Off(max(limit.largest, least), max(limit.rms, least))
 
     def _eps(self) -> float:
         return max((torch.finfo(tensor.dtype).eps for tensor in self.own.outputs.values() if tensor.is_floating_point()), default=0.0)
+
+    def sizes(self) -> dict[str, float]:
+        """The largest value of each tensor, as for `usual`."""
+        return {name: largest(tensor) for name, tensor in self.exact.all().items() if tensor.is_floating_point()}
 
 
 def truth(layer: Layer, size: Size, dtype: torch.dtype, device: str, seed: int, init: Init | None = None) -> Truth:
@@ -65,9 +76,9 @@ def truth(layer: Layer, size: Size, dtype: torch.dtype, device: str, seed: int, 
     stock = make.subject(next(iter(layer.variants)), weights, inputs, cotangents)
     own = observe(stock, seed, layer.calls)
     check_finite(exact.all(), own.all(), layer.inputs, random=layer.law is not None)
-    moved = Moved(stock, seed, layer.calls, exact, own)
+    moved = Moved(lambda draw: observe(nudge(stock, draw), seed, layer.calls).all(), seed, exact.all(), own.all())
     law = layer.law if weights.training else None  # in eval() nothing is random
-    return Truth(size, seed, weights, inputs, cotangents, exact, own, moved, law, layer.calls)
+    return Truth(size, dtype, device, seed, weights, inputs, cotangents, exact, own, moved, law, layer.calls)
 
 
 def judge(subject: Subject, truth: Truth) -> list[TensorError]:
@@ -76,7 +87,7 @@ def judge(subject: Subject, truth: Truth) -> list[TensorError]:
     Raises Mismatch at the first tensor that is missing, misshapen, not finite where the reference is, too far off, or changed in place.
     """
     try:
-        seen = observe(subject, truth.seed, truth.calls)
+        seen = _observed(subject, truth)
     except RuntimeError as error:
         if "in-place operation" in str(error) or "inplace operation" in str(error):
             with torch.no_grad():  # autograd forbade it; without autograd it can be seen which tensor it was
@@ -96,6 +107,20 @@ def judge(subject: Subject, truth: Truth) -> list[TensorError]:
     return errors
 
 
+def _observed(subject: Subject, truth: Truth) -> Values:
+    """Raises Mismatch where backward writes to the incoming gradient, which others may hold; the subject's own stays as it is."""
+    given = subject.cotangents
+    subject.cotangents = tuple(None if each is None else each.clone() for each in given)
+    try:
+        seen = observe(subject, truth.seed, truth.calls)
+        for name, now, then in zip(seen.outputs, subject.cotangents, given, strict=False):
+            if now is not None and then is not None and not torch.equal(now, then):
+                raise Mismatch(f"{name}: backward writes to its incoming gradient; write to a tensor of its own")
+    finally:
+        subject.cotangents = given
+    return seen
+
+
 def check_not_random(layer: Layer, truth: Truth) -> None:
     """Raises Mistake where the reference of a layer without a law computes something else at every call."""
     subject = make.in_float64(truth.weights, truth.inputs, truth.cotangents, layer, truth.size)
@@ -103,7 +128,7 @@ def check_not_random(layer: Layer, truth: Truth) -> None:
         seen = observe(subject, truth.seed + again, layer.calls).all()
         for name, exact in truth.exact.all().items():
             off = _apart(exact.double(), seen.get(name, exact).double())
-            if off > SAME * float(exact.abs().nan_to_num(0.0, 0.0, 0.0).max() if exact.numel() else 0.0):
+            if off > SAME * largest(exact):
                 raise Mistake(
                     f"{name}: it looks random: two calls with the same numbers are {off:.2g} apart; "
                     "say what holds of every draw, as law=law.dropout(0.1), or make it repeatable"
@@ -151,8 +176,11 @@ def _check_parameters(subject: Subject, truth: Truth) -> None:
             raise Mismatch(f"{name}: changed in place by a call; the reference leaves it as it is")
 
 
-def hold(truth: Truth, name: str, found: Tensor | None) -> TensorError:
-    """One tensor against the truth.  Raises Mismatch where it is none of that name, shape and dtype, or off by more than is allowed."""
+def hold(truth: Truth, name: str, found: Tensor | None, eps: float | None = None, times: float = 1.0) -> TensorError:
+    """One tensor against the truth.  Raises Mismatch where it is none of that name, shape and dtype, or off by more than is allowed.
+
+    eps: of a dtype coarser than that of the point, where rounding may be that coarse.  times: what is allowed.
+    """
     exact, own = truth.exact.all()[name], truth.own.all()[name]
     if found is None:
         raise Mismatch(f"{name}: missing; the reference has it")
@@ -160,59 +188,14 @@ def hold(truth: Truth, name: str, found: Tensor | None) -> TensorError:
         raise Mismatch(f"{name}: its shape is {tuple(found.shape)}, the reference's {tuple(exact.shape)}")
     if found.dtype != own.dtype:
         raise Mismatch(f"{name}: its dtype is {found.dtype}, the reference's {own.dtype}")
-    off, limit = distance(name, found, exact), truth.allowed(name)
+    off, limit = distance(name, found, exact), truth.allowed(name, eps).times(times)
     while not off.within(limit):
         if not truth.moved.more():
             if off.largest <= limit.largest:
                 raise Mismatch(f"{name}: off by {off.rms:.2g} in root mean square, allowed {limit.rms:.2g}")
             raise Mismatch(f"{name}: off by {off.largest:.2g}, allowed {limit.largest:.2g}")
-        limit = truth.allowed(name)
+        limit = truth.allowed(name, eps).times(times)
     return TensorError(name, off.largest, limit.largest)
-
-
-def weaknesses(truth: Truth) -> list[str]:
-    """The check's own test: a tensor for which zeros, a constant mean, or values a little off would pass is named."""
-    if truth.law:
-        return _weaknesses_of_law(truth, truth.law)
-    if not truth.moved.draws:
-        truth.moved.more()  # the first few show whether moved numbers widen a limit; all of them would cost more than they tell
-    words = []
-    own = truth.own.all()
-    for name, exact in ((name, tensor) for name, tensor in truth.exact.all().items() if name in own):
-        seen = comparable(exact, own[name].dtype)
-        right, places = exact[seen], exact.numel()
-        if not places:
-            words.append(f"{name}: empty, so anything would pass")
-            continue
-        if right.numel() < places:
-            words.append(f"{name}: NaN, infinite or out of range in some places, and only the others are compared")
-        eps = torch.finfo(own[name].dtype).eps if exact.is_floating_point() else 0.0
-        limit, wrong = truth.allowed(name, eps), _wrong(right, eps, truth.calls).items()
-        words += [f"{name}: {what} would pass" for what, value in wrong if distance(name, value, right).within(limit)]
-    return words
-
-
-def _weaknesses_of_law(truth: Truth, law: Law) -> list[str]:
-    (name, right), *_ = truth.own.outputs.items()
-
-    def broken(output: Tensor) -> set[str]:
-        seen = Observation(truth.inputs, truth.cotangents, truth.own.outputs | {name: output}, truth.own.gradients)
-        return {each for each, (error, allowed) in law(seen, seen).items() if not error <= allowed}
-
-    always = broken(right)  # two calls that are one
-    wrong = _wrong(right, torch.finfo(right.dtype).eps, 1)
-    return [f"{name}: {what} would pass" for what, output in wrong.items() if broken(output) <= always]
-
-
-def _wrong(right: Tensor, eps: float, calls: int) -> dict[str, Tensor]:
-    """What no check should take for `right`: of one number there is no other constant, and whole numbers are never a little off."""
-    wrong = {"zeros": torch.zeros_like(right)}
-    if right.numel() > 1:
-        wrong["a constant mean"] = torch.full_like(right, right.double().mean().item())
-    if right.is_floating_point():
-        ulps = max(PERTURBATION_ULPS, round(2 * calls * ROUNDING / eps)) if eps else PERTURBATION_ULPS
-        wrong[f"values off by {ulps} ulp"] = right * (1 + ulps * eps)
-    return wrong
 
 
 def worst(rounds: Sequence[Sequence[TensorError]], warnings: Sequence[str] = ()) -> Accuracy:

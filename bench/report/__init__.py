@@ -16,7 +16,7 @@ from ..data.record import Run
 from ..stats import estimates
 from ..storage import output
 from . import changes as changed
-from . import consumption, details, figures, html, looks, numbers, panels, same, tables, validity, words
+from . import consumption, details, figures, html, looks, numbers, panels, same, tables, validity, words, works
 
 BUNDLE = "plotly-basic.min.js"
 KINDS = {"speedup": "Speed-up", "time": "Time", "memory": "Memory", "split": "Forward / backward"}
@@ -79,6 +79,9 @@ def _first_screen(run: Run, table: pd.DataFrame, changes: Sequence[Change]) -> d
         "matrix": tables.matrix(rows),
         "matrix_notes": tables.matrix_notes(rows),
         "same": same.rows(run, table, win_matrix.variants(run)),
+        "works": works.rows(run),
+        "works_facts": works.facts(run),
+        "works_refused": works.refused(run),
         "warnings": tables.warnings(run),
         "environment": msgspec.json.format(msgspec.json.encode(run.environment), indent=2).decode(),
     }

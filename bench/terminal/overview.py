@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column, Table
 from rich.text import Text
 
-from ..analysis import devices, launches, summary, weak_checks, win_matrix
+from ..analysis import devices, in_use, launches, summary, weak_checks, win_matrix
 from ..analysis.launches import Bound
 from ..analysis.win_matrix import Cell, Row
 from ..data.record import Failed, LayerFacts, Record, Run, Skipped
@@ -93,7 +93,7 @@ def print_run(console: Console, run: Run, table: pd.DataFrame) -> None:
     if contradicting := launches.contradictions(table):
         console.print(_launches(contradicting))
     energy.print_energy(console, run)
-    for line in [*mixed, *beaten, *invalid(table), *reasons(run)]:
+    for line in [*mixed, *beaten, *invalid(table), *reasons(run), *in_use.lines(run.records)]:
         console.print(Text(line))
     print_weak(console, run.records)
 
