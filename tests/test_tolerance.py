@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from layerbench.bench import Layer, Variant, randn
 from layerbench.bench.data.record import Failed
-from layerbench.bench.equivalence import moved, verify
+from layerbench.bench.equivalence import moved, verify, weakness
 from layerbench.bench.equivalence.prove import prove
 from layerbench.bench.equivalence.tolerance import Mismatch, Off, allowed
 from layerbench.bench.subject import make
