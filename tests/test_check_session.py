@@ -59,7 +59,7 @@ def sides(folder: Path, base: str, head: str) -> tuple[Sides, DescribedSides]:
         ("", "", ""),
         (OPERATOR.replace("twice", "once"), "", ""),  # a name of its own: what is registered stays
         (OPERATOR, OPERATOR, "importing head registers the operator layerbench_tests::twice, which the other side has registered too"),
-        ("", "torch.backends.cudnn.benchmark = True", "importing head changes torch.backends.cudnn.benchmark"),
+        ("", "torch.backends.cudnn.benchmark = True", "importing head changes torch's flag cudnn.benchmark from off to on"),
         ("os.environ['LAYERBENCH_TESTS'] = '1'", "", "importing base changes the environment variable LAYERBENCH_TESTS"),
         ("", "torch.set_float32_matmul_precision('high')", "importing head changes the float32 matmul precision from highest to high"),
     ],

@@ -34,7 +34,7 @@ def _prove(name: str, dtype: str, device: str) -> list[dict[str, Any]]:
     rows = []
     for variant, found in prove(layer, names, dtype, device, lambda stage, variant: None).items():
         failed = found.reason if isinstance(found, Failed) else ""
-        slack = None if failed else verify.worst([found]).slack  # type: ignore[list-item]
+        slack = None if isinstance(found, Failed) else verify.worst([found.errors]).slack
         rows.append({"layer": name, "variant": variant, "dtype": dtype, "failed": failed, "slack": slack})
     return [row | {"seconds": round(time.monotonic() - began, 2)} for row in rows]
 

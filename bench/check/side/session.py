@@ -120,16 +120,8 @@ def _in_common(side: str, before: torch_settings.State, settings: dict[str, obje
 
 
 def _settings() -> dict[str, object]:
-    """What a suite may set for the whole process, beside what `state` looks after."""
-    backends = torch.backends
-    flags = {
-        "torch.backends.cudnn.benchmark": backends.cudnn.benchmark,
-        "torch.backends.cudnn.allow_tf32": backends.cudnn.allow_tf32,
-        "torch.backends.mkldnn.enabled": backends.mkldnn.enabled,
-        "flash attention": backends.cuda.flash_sdp_enabled(),  # type: ignore[no-untyped-call]  # torch has no type for it
-        "memory-efficient attention": backends.cuda.mem_efficient_sdp_enabled(),  # type: ignore[no-untyped-call]
-    }
-    return flags | {f"the environment variable {name}": value for name, value in os.environ.items()}
+    """What a suite may set for the whole process, beside what `torch_settings` looks after."""
+    return {f"the environment variable {name}": value for name, value in os.environ.items()}
 
 
 def _operators() -> dict[str, object]:
