@@ -96,6 +96,66 @@ class ClipsGradients(nn.Module):
         return Clipped.apply(x)
 
 
+class ByVariance(nn.Module):
+    """Divides by a deviation that may be 0."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - x.mean(-1, keepdim=True)) / x.var(-1, correction=0, keepdim=True).sqrt()
+
+
+class ByNorm(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.layer_norm(x, x.shape[-1:], eps=1e-7)
+
+
+class NoInfinity(nn.Module):
+    """An infinity comes out as a number."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.where(x.isinf(), 1e3, x * x)
+
+
+class NotMaskedSmall(nn.Module):
+    """Wrong where a masked number is -1e30 and not -infinity."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.where(x < -1e29, 0.1, x.softmax(-1))
+
+
+class DropsSmallGradients(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    def backward(ctx, g: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return 2 * x * (g if g.abs().max() > 0.05 else 0 * g)
+
+
+class SmallGradients(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return DropsSmallGradients.apply(x)
+
+
+class OverflowingGradients(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    def backward(ctx, g: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return 2 * x * g * g / g
+
+
+class LargeGradients(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return OverflowingGradients.apply(x)
+
+
 def plain(stock, other, *inputs, **more):
     return layer(stock, other, *inputs, build=lambda module, size: module(), verify=({"batch": 3, "width": 64},), **more)
 
@@ -116,6 +176,11 @@ def test_a_softmax_without_its_maximum_is_marked_with_the_scale_and_the_tensor()
         (Rms, NoEpsilon, "inputs times 0.001"),
         (Tanh, TanhByExp, "inputs times 1e+30"),
         (Square, ClipsGradients, "gradients times 100"),
+        (Square, SmallGradients, "gradients times 0.001"),
+        (Square, LargeGradients, "gradients times 1e+30"),
+        (Square, NoInfinity, "an infinity"),
+        (ByNorm, ByVariance, "rows of equal numbers"),
+        (Softmax, NotMaskedSmall, "every third number -1e30"),
     ],
 )
 def test_what_differs_out_of_the_ordinary_alone_is_marked(stock, other, way: str) -> None:

@@ -92,6 +92,42 @@ class StateOnTheModule(Stock):
         return Kept.apply(x, self.weight, self.bias)
 
 
+class FirstOnTheModule(Stock):
+    """The same, and kept until a backward has taken it: of two calls, the first one's, whichever comes back first."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        waiting = self.__dict__.setdefault("waiting", [])
+        if torch.is_grad_enabled():
+            waiting.append(x.detach())
+
+        class Kept(Product):
+            @staticmethod
+            def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+                ctx.save_for_backward(x, weight)
+                return x @ weight.T + bias
+
+            @staticmethod
+            def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+                x, weight = ctx.saved_tensors
+                return g @ weight, g.T @ (waiting.pop(0) if waiting else x), g.sum(0)
+
+        return Kept.apply(x, self.weight, self.bias)
+
+
+class LoadsIntoACopy(Stock):
+    """What load_state_dict brings is not looked at after the first call; an update in place is."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not hasattr(self, "loaded"):
+            self.loaded = 1.0
+        return super().forward(x) * self.loaded
+
+    def _load_from_state_dict(self, *arguments: Any) -> None:
+        super()._load_from_state_dict(*arguments)
+        if hasattr(self, "loaded"):
+            self.loaded = 0.9
+
+
 class GradientOnce(Product):
     """A second backward through one graph finds what the first one left."""
 
@@ -235,6 +271,8 @@ WRONG = {  # variant -> how its reason begins
     PackedByVersion: "weights replaced by .data: output: off by",
     PackedForGood: "weights changed in place: output: off by",
     StateOnTheModule: "two calls, then backward: weight grad, call 1: off by",
+    FirstOnTheModule: "two calls, backward reversed: weight grad, call 2: off by",
+    LoadsIntoACopy: "state_dict loaded late: output: off by",
     linear(Overwrites): "gradients accumulated: weight grad: off by",
     LosesTheBatch: "batch of 1: output: its shape is (4,), the reference's (1, 4)",
     CopySharesTheWeight: "deep copy: output: off by",
