@@ -1,6 +1,6 @@
 """What variants do in use, beside being the same layer: one entry per layer, device and variant, over all dtypes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ..data.record import Record
@@ -42,10 +42,15 @@ def lines(records: Iterable[Record]) -> list[str]:
     for each in in_use(records):
         for way in each.limits:
             found.setdefault(each.variant, {}).setdefault(way, {})[each.layer] = None
-    return [
-        f"limits of {variant}: " + ", ".join(f"{way} ({_named(list(layers))})" for way, layers in ways.items())
-        for variant, ways in found.items()
-    ]
+    return [f"limits of {variant}: {'; '.join(_grouped(ways))}" for variant, ways in found.items()]
+
+
+def _grouped(ways: Mapping[str, Mapping[str, None]]) -> list[str]:
+    """Ways that the same layers have together: transposed inputs, sliced inputs (softmax)."""
+    together: dict[tuple[str, ...], list[str]] = {}
+    for way, layers in ways.items():
+        together.setdefault(tuple(layers), []).append(way)
+    return [f"{', '.join(names)} ({_named(list(layers))})" for layers, names in together.items()]
 
 
 def _named(layers: list[str]) -> str:
