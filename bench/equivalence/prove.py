@@ -11,6 +11,7 @@ from ..data.record import Checked, Failed, Skipped, TensorError
 from ..declare.layer import Init, Layer
 from ..declare.mistake import Mistake
 from ..subject import make, torch_settings
+from ..subject.building import INITS
 from ..subject.fault import in_words
 from . import interpreter, verify
 
@@ -26,7 +27,7 @@ def sizes(layer: Layer) -> list[dict[str, int]]:
 def trials(layer: Layer) -> list[tuple[dict[str, int], Init]]:
     """The sizes with the layer's own initialisation, then the first of them with every other."""
     first, *_ = found = sizes(layer)
-    return [(size, layer.init) for size in found] + [(first, init) for init in make.INITS if init != layer.init]
+    return [(size, layer.init) for size in found] + [(first, init) for init in INITS if init != layer.init]
 
 
 def prove(layer: Layer, variants: tuple[str, ...], dtype: str, device: str, enter: Enter) -> dict[str, list[TensorError] | Failed]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..declare.layer import Draw
+from ..declare.inputs import Draw
 from ..declare.mistake import Finding, Mistake
 
 OWN = 2  # times the error of the reference, on the numbers as drawn

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from ..data.record import Accuracy, TensorError
-from ..declare.layer import Init, Layer, Size
+from ..declare.inputs import Size
+from ..declare.layer import Init, Layer
 from ..declare.mistake import Mistake
 from ..law import Law, Observation
-from ..subject import make
+from ..subject import make, states
 from ..subject.make import Subject
 from .moved import Moved
 from .observe import Values, observe
@@ -64,7 +65,7 @@ def truth(layer: Layer, size: Size, dtype: torch.dtype, device: str, seed: int, 
     exact = observe(make.in_float64(weights, inputs, cotangents, layer, size), seed, layer.calls)
     stock = make.subject(next(iter(layer.variants)), weights, inputs, cotangents)
     own = observe(stock, seed, layer.calls)
-    check_finite(exact.all(), own.all(), layer.inputs, random=layer.law is not None)
+    check_finite(exact.all(), own.all(), layer.draws, random=layer.law is not None)
     moved = Moved(stock, seed, layer.calls, exact, own)
     law = layer.law if weights.training else None  # in eval() nothing is random
     return Truth(size, seed, weights, inputs, cotangents, exact, own, moved, law, layer.calls)
@@ -145,7 +146,7 @@ def _check_kinds(seen: Values, own: Values) -> None:
 
 
 def _check_parameters(subject: Subject, truth: Truth) -> None:
-    drawn = truth.weights.state_dict()
+    drawn = states.of_variant(subject.module, truth.weights)
     for name, parameter in subject.module.named_parameters():
         if not torch.equal(parameter.detach(), drawn[name]):
             raise Mismatch(f"{name}: changed in place by a call; the reference leaves it as it is")
