@@ -3,6 +3,8 @@
 if __name__ == "bench":
     raise ImportError("the folder bench/ is the package layerbench.bench: type `import layerbench.bench`, after `pip install -e .`")
 
+from typing import TYPE_CHECKING
+
 from .declare.inputs import (
     Draw,
     additive_mask,
@@ -20,6 +22,13 @@ from .declare.inputs import (
 from .declare.layer import Layer
 from .declare.variant import ANY, CPU, GPU, Variant
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from torch import Tensor
+
+    from .notebook import Comparison
+
 __all__ = [
     "ANY",
     "CPU",
@@ -28,6 +37,7 @@ __all__ = [
     "Layer",
     "Variant",
     "additive_mask",
+    "compare",
     "complex_randn",
     "draw",
     "integers",
@@ -39,3 +49,21 @@ __all__ = [
     "randn",
     "uniform",
 ]
+
+
+def compare(
+    reference: "Callable[..., object]",
+    other: "Callable[..., object]",
+    *inputs: object,
+    seconds: float = 4.0,
+    state: "Mapping[str, str] | Callable[[dict[str, Tensor]], dict[str, Tensor]] | None" = None,
+    **kwargs: object,
+) -> "Comparison":
+    """Is `other` the same layer as `reference` on these inputs, and how many times faster?  `compare(nn.RMSNorm(512), Mine(512), x)`.
+
+    Both are copied, get the weights of the reference with a tenth of noise, and are called as `reference(*inputs, **kwargs)`, forward and
+    backward, in this process.  seconds: how long may be timed.  state: as of a `Variant`.  Raises Mistake where the reference fails.
+    """
+    from .notebook import compare as compared  # here, for it imports torch, which a layer file does without
+
+    return compared(reference, other, inputs, kwargs, seconds, state)

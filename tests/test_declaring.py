@@ -563,6 +563,11 @@ def test_outputs_of_which_some_need_no_gradient() -> None:
     assert found["stock"] == found["mine"] == "" and found["wrong"].startswith("output[1]: off by")
 
 
+def test_truth_values() -> None:
+    found = judged(layer((randn("batch", "width"),), {"stock": lambda x: x > 0, "mine": lambda x: x.gt(0), "wrong": lambda x: x > 1}))
+    assert found["stock"] == found["mine"] == "" and found["wrong"].startswith("output: off by")
+
+
 def test_complex_outputs_and_weights() -> None:
     class Spectral(nn.Module):
         def __init__(self) -> None:

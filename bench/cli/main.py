@@ -65,18 +65,22 @@ def run(
     graph: options.Graph = "auto",
     quiet: options.Quiet = False,
     resume: options.Resume = False,
-    journal: Annotated[Path | None, typer.Argument(metavar="[JOURNAL]", help="With --resume: results/NAME.journal.")] = None,
+    against: options.Against = None,
+    inputs: options.Inputs = None,
+    first: options.First = "",
 ) -> None:
     """Verify and measure every variant at every point, then write results/NAME.json and reports/NAME/index.html."""
     from ..plan import budget as durations
     from ..run.journal import Order
-    from . import commands
+    from . import commands, first_file
 
     if resume:
         _nothing_else(context)
-        raise typer.Exit(commands.resume_run(journal, out, open_page))
-    if journal:
-        raise Mistake(f"{journal}: a journal is given with --resume; type  {invocation.command()} run --resume {journal}")
+        raise typer.Exit(commands.resume_run(Path(first) if first else None, out, open_page))
+    if against or inputs:
+        suite = first_file.write(first, against or [], inputs or [], out / "results", "" if suite == DEFAULT_SUITE else suite)
+    elif first:
+        raise Mistake(f"{first}: a journal goes with --resume: type  {invocation.command()} run --resume {first};  a module with --against")
     chosen = _selection(expression, device, dtype, step, optimizer, sizes, everything)
     command = "layerbench " + shlex.join(sys.argv[1:])
     seconds = durations.parse(budget)
@@ -215,7 +219,7 @@ def _nothing_else(context: typer.Context) -> None:
     """Raises Mistake where an option stands beside --resume that would be taken from the journal."""
     for parameter in context.command.params:
         source = context.get_parameter_source(parameter.name or "")
-        if source is not None and source.name == "COMMANDLINE" and parameter.name not in ("resume", "journal", "out", "open_page"):
+        if source is not None and source.name == "COMMANDLINE" and parameter.name not in ("resume", "first", "out", "open_page"):
             raise Mistake(f"--resume takes everything from the journal: remove {parameter.opts[0]}, or remove --resume to start a new run")
 
 

@@ -104,7 +104,7 @@ def check_not_random(layer: Layer, truth: Truth) -> None:
         seen = observe(subject, truth.seed + again, layer.calls).all()
         for name, exact in truth.exact.all().items():
             off = _apart(exact.double(), seen.get(name, exact).double())
-            if off > SAME * float(exact.abs().nan_to_num(0.0, 0.0, 0.0).max() if exact.numel() else 0.0):
+            if off > SAME * float(exact.double().abs().nan_to_num(0.0, 0.0, 0.0).max() if exact.numel() else 0.0):
                 raise Mistake(
                     f"{name}: it looks random: two calls with the same numbers are {off:.2g} apart; "
                     "say what holds of every draw, as law=law.dropout(0.1), or make it repeatable"
