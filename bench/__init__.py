@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from .declare.layer import Random
+    from .law import Law
     from .notebook import Comparison
 
 __all__ = [
@@ -57,13 +59,15 @@ def compare(
     *inputs: object,
     seconds: float = 4.0,
     state: "Mapping[str, str] | Callable[[dict[str, Tensor]], dict[str, Tensor]] | None" = None,
+    law: "Law | Random | None" = None,
     **kwargs: object,
 ) -> "Comparison":
     """Is `other` the same layer as `reference` on these inputs, and how many times faster?  `compare(nn.RMSNorm(512), Mine(512), x)`.
 
     Both are copied, get the weights of the reference with a tenth of noise, and are called as `reference(*inputs, **kwargs)`, forward and
-    backward, in this process.  seconds: how long may be timed.  state: as of a `Variant`.  Raises Mistake where the reference fails.
+    backward, in this process.  seconds: how long may be timed.  state: as of a `Variant`.  law: of a random layer, as of a `Layer`.
+    Raises Mistake where the reference fails.
     """
     from .notebook import compare as compared  # here, for it imports torch, which a layer file does without
 
-    return compared(reference, other, inputs, kwargs, seconds, state)
+    return compared(reference, other, inputs, kwargs, seconds, state, law)

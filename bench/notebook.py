@@ -100,6 +100,7 @@ def compare(
     kwargs: Mapping[str, object],
     seconds: float,
     state: Any,
+    law: Any,
 ) -> Comparison:
     """See `layerbench.bench.compare`."""
     arguments = tuple(_drawn(each) for each in inputs), {name: _drawn(each) for name, each in kwargs.items()}
@@ -109,7 +110,7 @@ def compare(
     if not seconds > 0:
         raise Mistake(f"compare: seconds is {shown(seconds)}; give how long may be timed, as 4")
     variants = {REFERENCE: Variant(partial(_copied, reference)), OTHER: Variant(partial(_copied, other), _is_compiled(other), state=state)}
-    layer = Layer("compared", {"call": (1,)}, arguments[0], lambda maker, _: maker(), variants, kwargs=arguments[1])
+    layer = Layer("compared", {"call": (1,)}, arguments[0], lambda maker, _: maker(), variants, law=law, kwargs=arguments[1])
     tensors = [*_tensors((inputs, kwargs)), *(reference.parameters() if isinstance(reference, nn.Module) else ())]
     dtype = next((each.dtype for each in tensors if each.is_floating_point()), torch.float32)
     point = Point("compared", {"call": 1}, str(dtype).removeprefix("torch."), tensors[0].device.type if tensors else "cpu", "")

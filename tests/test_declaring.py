@@ -665,3 +665,125 @@ def test_what_is_found_as_it_is_made() -> None:
     factory = layer(inputs, {"stock": lambda x: nn.ReLU()})
     assert "<lambda> returned a ReLU; to have a function make modules, give build" in judged(factory)["stock"]
     assert "made dict, not an nn.Module; give a module's class" in judged(layer(inputs, {"stock": dict}))["stock"]
+
+
+# --- chance -----------------------------------------------------------------------------------------------------------------------------
+
+
+def dropped(x: Tensor) -> Tensor:
+    return F.dropout(x, 0.5)
+
+
+def dropped_by_hand(x: Tensor) -> Tensor:
+    return x * (torch.empty_like(x).bernoulli_(0.5) * 2)
+
+
+def dropped_otherwise(x: Tensor) -> Tensor:
+    """By other numbers of the generator: another draw of the same law."""
+    return x * (torch.rand(x.shape, dtype=torch.float64) >= 0.5).to(x.dtype) * 2
+
+
+def dropped_by_rows(x: Tensor) -> Tensor:
+    return x * (torch.rand(x.shape[0], 1) < 0.5).to(x.dtype) * 2
+
+
+def dropped_by_columns(x: Tensor) -> Tensor:
+    return x * (torch.rand(x.shape[1]) < 0.5).to(x.dtype) * 2
+
+
+def dropped_always_the_same(x: Tensor) -> Tensor:
+    return x * (torch.rand(x.shape, generator=torch.Generator().manual_seed(1234)) < 0.5).to(x.dtype) * 2
+
+
+def dropped_unscaled(x: Tensor) -> Tensor:
+    return x * (torch.rand(x.shape) < 0.5).to(x.dtype)
+
+
+def dropped_less(x: Tensor) -> Tensor:
+    return x * (torch.rand(x.shape) < 0.6).to(x.dtype) / 0.6
+
+
+class OtherBackward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return dropped(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return dropped(grad)  # another mask than that of forward
+
+
+class InTwos:
+    """Every mask is used in two calls."""
+
+    def __init__(self) -> None:
+        self.__name__ = "in_twos"
+        self.kept: Tensor | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        used, self.kept = self.kept, None
+        if used is None or used.shape != x.shape:
+            used = self.kept = torch.rand(x.shape) < 0.5
+        return x * used.to(x.dtype) * 2
+
+
+def turned(x: Tensor) -> Tensor:
+    return dropped(x.roll(1, -1))
+
+
+WIDE = {"batch": (32,), "width": (64,)}
+
+
+def random_layer(law: Any, sweep: dict[str, tuple[int, ...]] = WIDE, **variants: Any) -> dict[str, str]:
+    declared = {name: Variant(each) for name, each in ({"stock": dropped} | variants).items()}
+    given = Layer(
+        "mine",
+        sweep,
+        (randn("batch", "width"),),
+        variants=declared,
+        law=law,
+        verify_at=({name: value for name, (value,) in sweep.items()},),
+    )
+    proofs = prove(given, tuple(declared), "float32", "cpu", lambda stage, variant: None)
+    return {name: proof.reason if isinstance(proof, Failed) else "" for name, proof in proofs.items()}
+
+
+def test_one_seed_and_the_same_numbers() -> None:
+    found = random_layer("seed", mine=dropped_by_hand, other=dropped_otherwise, wrong=dropped_unscaled)
+    assert found["stock"] == found["mine"] == ""
+    assert found["other"].startswith("output: off by") and found["wrong"].startswith("output: off by")
+
+
+MOMENTS: list[tuple[Callable[[Tensor], Tensor], str]] = [
+    (dropped_by_rows, "output: neighbours along dimension 1"),
+    (dropped_by_columns, "output: neighbours along dimension 0"),
+    (dropped_always_the_same, "output: draws that are all the same"),
+    (dropped_unscaled, "output: mean square"),
+    (dropped_less, "output: mean square"),
+    (OtherBackward.apply, "output and input 0 grad"),
+    (turned, "sum under random signs"),
+    (lambda x: x * 1, "output: draws that are all the same"),
+    (InTwos(), "output and that of the next call"),
+    (lambda x: dropped(x)[:, :1], "output: its shape is (32, 1), the reference's (32, 64)"),
+]
+
+
+def test_other_numbers_of_the_same_moments() -> None:
+    right = {"hand": dropped_by_hand, "other": dropped_otherwise}
+    found = random_layer("moments", **right, **{f"wrong_{place}": wrong for place, (wrong, _) in enumerate(MOMENTS)})
+    assert [found[name] for name in ("stock", *right)] == ["", "", ""]
+    reasons = [found[f"wrong_{place}"] for place in range(len(MOMENTS))]
+    assert [reason for reason, (_, said) in zip(reasons, MOMENTS, strict=True) if said not in reason] == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_moments_reject_no_right_one_of_few_numbers(seed: int) -> None:
+    sweep = {"batch": (2 + seed,), "width": (3,)}
+    assert random_layer("moments", sweep, mine=dropped_otherwise) == {"stock": "", "mine": ""}
+
+
+def test_a_check_by_moments_is_said_to_be_weak_and_a_cell_measures_it() -> None:
+    given = layer((randn("batch", "width"),), {"stock": dropped, "mine": dropped_otherwise}, law="moments")
+    cell = Cell(given, Point("mine", SIZE, "float32", "cpu", ""), ("stock", "mine"), {}, lambda stage, variant: None)
+    assert cell.out == {}
+    assert cell.accuracy["mine"].warnings == ('only moments over 24 draws are compared, as law="moments" says: small errors would pass',)

@@ -96,7 +96,7 @@ def test_words_that_cannot_be_read(words: tuple[str, list[str], list[str]], said
             ("--against", "mine:silu", "--input", "8", "--suite", "mine.py", "torch.nn:SiLU"),
             "--suite mine.py: --against makes a suite of its",
         ),
-        (("torch.nn:SiLU",), "torch.nn:SiLU: a journal goes with --resume: type "),
+        (("torch.nn:SiLU",), "torch.nn:SiLU: say what to hold it against, as  --against mine:Fast --input 8x512;"),
         (("torch.nn:SiLU", "--resume", "--against", "mine:silu"), "--resume takes everything from the journal: remove --against"),
     ],
 )

@@ -98,6 +98,14 @@ def test_weights_that_are_laid_out_otherwise() -> None:
     assert "state_dict lacks 'weight'" in compare(*layers).why
 
 
+def test_random_layers() -> None:
+    x = torch.randn(16, 32)
+    assert compare(nn.Dropout(0.5), F.dropout, x, law="seed").same
+    found = compare(nn.Dropout(0.5), lambda x: x * (torch.rand(x.shape) >= 0.5) * 2, x, law="moments")
+    assert found.same and "Weak check: only moments over 24 draws are compared" in repr(found)
+    assert not compare(nn.Dropout(0.5), nn.Dropout(0.4), x, law="moments").same
+
+
 WRONG: list[tuple[tuple[Any, ...], dict[str, Any], str]] = [
     (
         (nn.ReLU, nn.ReLU(), torch.ones(2)),

@@ -18,7 +18,7 @@ from msgspec import structs
 
 from ..data.record import Failed, Profile, Skipped, TensorError, Timing
 from ..declare.layer import NOISE_FLOOR
-from ..equivalence import interpreter, replay, verify
+from ..equivalence import interpreter, replay, verify, weaknesses
 from ..equivalence.verify import Truth
 from ..machine.contention import Meanwhile
 from ..profiling import compiling, leak, memory, work
@@ -85,7 +85,7 @@ def verify_all(cell: "Cell", proofs: Mapping[str, list[TensorError]]) -> None:
                 errors[variant].append(verify.judge(_as_drawn(cell, subject, truth), truth))
             if launches and not launches.count:
                 cell.warnings[variant] = (NO_KERNEL,)
-    warnings = verify.weaknesses(cell.truth)
+    warnings = weaknesses.weaknesses(cell.truth)
     cell.accuracy = {variant: verify.worst(errors[variant], warnings) for variant in cell.subjects}
 
 

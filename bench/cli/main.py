@@ -80,7 +80,9 @@ def run(
     if against or inputs:
         suite = first_file.write(first, against or [], inputs or [], out / "results", "" if suite == DEFAULT_SUITE else suite)
     elif first:
-        raise Mistake(f"{first}: a journal goes with --resume: type  {invocation.command()} run --resume {first};  a module with --against")
+        if not first.endswith(".journal"):
+            raise Mistake(f"{first}: say what to hold it against, as  --against mine:Fast --input 8x512;  a journal goes with --resume")
+        raise Mistake(f"{first}: a journal is given with --resume; type  {invocation.command()} run --resume {first}")
     chosen = _selection(expression, device, dtype, step, optimizer, sizes, everything)
     command = "layerbench " + shlex.join(sys.argv[1:])
     seconds = durations.parse(budget)

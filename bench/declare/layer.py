@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Init = Literal["default", "normal", "xavier", "kaiming"]  # of a parameter of two or more dimensions; others keep their own
 
+Random = Literal["seed", "moments"]  # of a random layer without a law of its own: what its variants have in common
 HARNESS = __package__.rpartition(".")[0]
 NOISE_FLOOR = "noise_floor"  # reserved: the second copy of the reference that every point measures
 
@@ -37,6 +38,7 @@ class Layer:
                choose some that are no multiple of any block.  None given: the first dimension at 3.
     absent     variant -> a sentence that says why the layer does not have it; the report shows it.
     law        of a random layer, what must hold of every draw, as law.dropout(0.1): its values are not compared with the reference's.
+               Or "seed": after one seed all variants draw the same numbers.  Or "moments": they draw others, of the same moments.
     init       the weights that are timed: "default", the module's own; "normal", standard normal; "xavier" or "kaiming", normal with that
                standard deviation.  Equivalence is proved with each of them.
     calls      of a layer that changes its own state, how many calls are made before outputs and state are compared; 1 of others.
@@ -55,7 +57,7 @@ class Layer:
     variants: Mapping[str, Variant] = field(default_factory=dict)
     verify_at: tuple[Size, ...] = ()
     absent: Mapping[str, str] = field(default_factory=dict)
-    law: "Law | None" = None
+    law: "Law | Random | None" = None
     init: Init = "default"
     calls: int = 1
     on_request: bool = False
@@ -150,10 +152,10 @@ class Layer:
             raise Mistake(f"layer {self.name!r}: build takes {parameters(self.build)}; {example}")
 
     def _check_law(self) -> None:
-        if self.law is None:
+        if self.law is None or (isinstance(self.law, str) and self.law in get_args(Random)):
             return
         if not callable(self.law):
-            self._refuse("law", self.law, "write for example law=law.dropout(0.1)")
+            self._refuse("law", self.law, 'write "seed", "moments" or a law, as law.dropout(0.1)')
         if getattr(self.law, "__module__", "") == f"{HARNESS}.law" and "<locals>" not in self.law.__qualname__:
             self._refuse("law", self.law, f"call it, as law=law.{self.law.__name__}(0.1)")
         if not takes(self.law, "seen", "again"):

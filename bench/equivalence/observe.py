@@ -23,11 +23,15 @@ class Values:
         return self.outputs | self.gradients | self.state
 
 
-def observe(subject: Subject, seed: int, calls: int = 1) -> Values:
-    """Run forward, `calls` times, and one backward, and copy what came out.  Parameters and buffers are put back afterwards."""
+def observe(subject: Subject, seed: int | None, calls: int = 1) -> Values:
+    """Run forward, `calls` times, and one backward, and copy what came out.  Parameters and buffers are put back afterwards.
+
+    seed: of the random numbers; None goes on where the last call ended.
+    """
     before = subject.state()
     subject.clear_gradients()
-    torch.manual_seed(seed + 2_000_003)  # not the inputs' stream: a mask drawn from that would hang together with them
+    if seed is not None:
+        torch.manual_seed(seed + 2_000_003)  # not the inputs' stream: a mask drawn from that would hang together with them
     for _ in range(calls):
         output = subject.forward()
     kinds = {name: "Tensor" if type(tensor) is nn.Parameter else type(tensor).__name__ for name, tensor in tensors(output).items()}

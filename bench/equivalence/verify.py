@@ -7,6 +7,7 @@ reference itself in that dtype; a variant that is further off is rejected only a
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,14 +16,15 @@ from ..data.record import Accuracy, TensorError
 from ..declare.inputs import Size
 from ..declare.layer import Init, Layer
 from ..declare.mistake import Mistake
-from ..law import Law, Observation
+from ..law import Deviations, Law, Observation
 from ..subject import make, states
 from ..subject.make import Subject
+from . import moments
+from .moments import Features
 from .moved import Moved
 from .observe import Values, observe
-from .tolerance import ROUNDING, Mismatch, Off, allowed, check_finite, comparable, distance
+from .tolerance import Mismatch, Off, allowed, check_finite, distance
 
-PERTURBATION_ULPS = 64  # an output this far off must be rejected, else the check says that it is weak
 DRAWS = 3  # with other seeds, to find a reference that is random
 SAME = 1e-9  # of the largest value: what the order of a sum changes in float64 is far less, and what is drawn anew far more
 
@@ -39,8 +41,9 @@ class Truth:
     exact: Values  # the reference in float64
     own: Values  # the reference in the dtype of the point
     moved: Moved  # the reference again, on moved numbers, as far as anybody asked
-    law: Law | None = None  # of a random layer: stands for the comparison with `exact`
+    law: Law | Literal["seed", "moments"] | None = None  # of a random layer: stands for the comparison with `exact`
     calls: int = 1  # made before values are compared
+    moments: Features | None = None  # of the reference, where its law is "moments"
 
     def allowed(self, name: str, eps: float | None = None) -> Off:
         """What a tensor may be off, by what is known of the reference so far.  eps: of its dtype, unless that of the point."""
@@ -62,13 +65,23 @@ def truth(layer: Layer, size: Size, dtype: torch.dtype, device: str, seed: int, 
     if not cotangents:
         output = make.probe(weights, inputs)
         raise Mismatch(f"output: the reference returns {type(output).__name__}, no tensors; return a tensor, or a tuple or dict of them")
-    exact = observe(make.in_float64(weights, inputs, cotangents, layer, size), seed, layer.calls)
+    law = layer.law if weights.training else None  # in eval() nothing is random
     stock = make.subject(next(iter(layer.variants)), weights, inputs, cotangents)
     own = observe(stock, seed, layer.calls)
+    exact = _widened(own) if law == "seed" else observe(make.in_float64(weights, inputs, cotangents, layer, size), seed, layer.calls)
     check_finite(exact.all(), own.all(), layer.draws, random=layer.law is not None)
     moved = Moved(stock, seed, layer.calls, exact, own)
-    law = layer.law if weights.training else None  # in eval() nothing is random
-    return Truth(size, seed, weights, inputs, cotangents, exact, own, moved, law, layer.calls)
+    seen = moments.features(stock, seed, layer.calls) if law == "moments" else None
+    return Truth(size, seed, weights, inputs, cotangents, exact, own, moved, law, layer.calls, seen)
+
+
+def _widened(own: Values) -> Values:
+    """What stands for the exact values where the seed decides: in float64 a reference draws other numbers."""
+    outputs, gradients, state = (
+        {name: tensor.double() if tensor.is_floating_point() else tensor for name, tensor in part.items()}
+        for part in (own.outputs, own.gradients, own.state)
+    )
+    return Values(outputs, gradients, state, own.kinds)
 
 
 def judge(subject: Subject, truth: Truth) -> list[TensorError]:
@@ -87,8 +100,12 @@ def judge(subject: Subject, truth: Truth) -> list[TensorError]:
         raise
     _check_untouched(subject, truth)
     _check_kinds(seen, truth.own)
-    if truth.law:
-        return _by_law(truth.law, _observation(subject, seen), _observation(subject, observe(subject, truth.seed + 1)))
+    if truth.moments is not None:
+        _check_alike(seen, truth.own)
+        return _held(moments.deviations(moments.features(subject, truth.seed, truth.calls), truth.moments))
+    if callable(truth.law):
+        again = _observation(subject, observe(subject, truth.seed + 1))
+        return _held(truth.law(_observation(subject, seen), again))
     found, exact, own = seen.all(), truth.exact.all(), truth.own.all()
     both = [name for name in exact if name in own]  # a buffer's update may be lost to rounding in a half type
     errors = [hold(truth, name, found.get(name)) for name in both]
@@ -107,7 +124,8 @@ def check_not_random(layer: Layer, truth: Truth) -> None:
             if off > SAME * float(exact.double().abs().nan_to_num(0.0, 0.0, 0.0).max() if exact.numel() else 0.0):
                 raise Mistake(
                     f"{name}: it looks random: two calls with the same numbers are {off:.2g} apart; "
-                    "say what holds of every draw, as law=law.dropout(0.1), or make it repeatable"
+                    'write law="seed" where its variants draw the same numbers after one seed, else law="moments", '
+                    "or what holds of every draw, as law=law.dropout(0.1); or make it repeatable"
                 )
 
 
@@ -123,9 +141,18 @@ def _observation(subject: Subject, seen: Values) -> Observation:
     return Observation(subject.inputs, subject.cotangents, seen.outputs, seen.gradients)
 
 
-def _by_law(law: Law, seen: Observation, again: Observation) -> list[TensorError]:
+def _check_alike(seen: Values, own: Values) -> None:
+    """Raises Mismatch where a tensor is missing, or of another shape or dtype."""
+    found, expected = seen.all(), own.all()
+    for name, tensor in expected.items():
+        _check_shape(name, found.get(name), tensor, tensor.dtype)
+    if extra := [name for name in found if name not in expected]:
+        raise Mismatch(f"{extra[0]}: the reference has none, or leaves it as it is")
+
+
+def _held(deviations: Deviations) -> list[TensorError]:
     """Raises Mismatch at the first thing that the law does not allow."""
-    errors = [TensorError(name, error, allowed) for name, (error, allowed) in law(seen, again).items()]
+    errors = [TensorError(name, error, allowed) for name, (error, allowed) in deviations.items()]
     for each in errors:
         if not each.error <= each.allowed:
             raise Mismatch(f"{each.tensor}: off by {each.error:.2g}, the law of this layer allows {each.allowed:.2g}")
@@ -152,15 +179,20 @@ def _check_parameters(subject: Subject, truth: Truth) -> None:
             raise Mismatch(f"{name}: changed in place by a call; the reference leaves it as it is")
 
 
+def _check_shape(name: str, found: Tensor | None, expected: Tensor, dtype: torch.dtype) -> Tensor:
+    if found is None:
+        raise Mismatch(f"{name}: missing; the reference has it")
+    if found.shape != expected.shape:
+        raise Mismatch(f"{name}: its shape is {tuple(found.shape)}, the reference's {tuple(expected.shape)}")
+    if found.dtype != dtype:
+        raise Mismatch(f"{name}: its dtype is {found.dtype}, the reference's {dtype}")
+    return found
+
+
 def hold(truth: Truth, name: str, found: Tensor | None) -> TensorError:
     """One tensor against the truth.  Raises Mismatch where it is none of that name, shape and dtype, or off by more than is allowed."""
     exact, own = truth.exact.all()[name], truth.own.all()[name]
-    if found is None:
-        raise Mismatch(f"{name}: missing; the reference has it")
-    if found.shape != exact.shape:
-        raise Mismatch(f"{name}: its shape is {tuple(found.shape)}, the reference's {tuple(exact.shape)}")
-    if found.dtype != own.dtype:
-        raise Mismatch(f"{name}: its dtype is {found.dtype}, the reference's {own.dtype}")
+    found = _check_shape(name, found, exact, own.dtype)
     off, limit = distance(name, found, exact), truth.allowed(name)
     while not off.within(limit):
         if not truth.moved.more():
@@ -169,51 +201,6 @@ def hold(truth: Truth, name: str, found: Tensor | None) -> TensorError:
             raise Mismatch(f"{name}: off by {off.largest:.2g}, allowed {limit.largest:.2g}")
         limit = truth.allowed(name)
     return TensorError(name, off.largest, limit.largest)
-
-
-def weaknesses(truth: Truth) -> list[str]:
-    """The check's own test: a tensor for which zeros, a constant mean, or values a little off would pass is named."""
-    if truth.law:
-        return _weaknesses_of_law(truth, truth.law)
-    if not truth.moved.draws:
-        truth.moved.more()  # the first few show whether moved numbers widen a limit; all of them would cost more than they tell
-    words = []
-    own = truth.own.all()
-    for name, exact in ((name, tensor) for name, tensor in truth.exact.all().items() if name in own):
-        seen = comparable(exact, own[name].dtype)
-        right, places = exact[seen], exact.numel()
-        if not places:
-            words.append(f"{name}: empty, so anything would pass")
-            continue
-        if right.numel() < places:
-            words.append(f"{name}: NaN, infinite or out of range in some places, and only the others are compared")
-        eps = torch.finfo(own[name].dtype).eps if exact.is_floating_point() else 0.0
-        limit, wrong = truth.allowed(name, eps), _wrong(right, eps, truth.calls).items()
-        words += [f"{name}: {what} would pass" for what, value in wrong if distance(name, value, right).within(limit)]
-    return words
-
-
-def _weaknesses_of_law(truth: Truth, law: Law) -> list[str]:
-    (name, right), *_ = truth.own.outputs.items()
-
-    def broken(output: Tensor) -> set[str]:
-        seen = Observation(truth.inputs, truth.cotangents, truth.own.outputs | {name: output}, truth.own.gradients)
-        return {each for each, (error, allowed) in law(seen, seen).items() if not error <= allowed}
-
-    always = broken(right)  # two calls that are one
-    wrong = _wrong(right, torch.finfo(right.dtype).eps, 1)
-    return [f"{name}: {what} would pass" for what, output in wrong.items() if broken(output) <= always]
-
-
-def _wrong(right: Tensor, eps: float, calls: int) -> dict[str, Tensor]:
-    """What no check should take for `right`: of one number there is no other constant, and whole numbers are never a little off."""
-    wrong = {"zeros": torch.zeros_like(right)}
-    if right.numel() > 1:
-        wrong["a constant mean"] = torch.full_like(right, right.double().mean().item())
-    if right.is_floating_point():
-        ulps = max(PERTURBATION_ULPS, round(2 * calls * ROUNDING / eps)) if eps else PERTURBATION_ULPS
-        wrong[f"values off by {ulps} ulp"] = right * (1 + ulps * eps)
-    return wrong
 
 
 def worst(rounds: Sequence[Sequence[TensorError]], warnings: Sequence[str] = ()) -> Accuracy:

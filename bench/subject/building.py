@@ -86,7 +86,7 @@ def build(layer: Layer, variant: Variant, size: Size) -> nn.Module:
     else:
         module = variant.module() if _makes_modules(variant.module) else variant.module
     if not isinstance(module, nn.Module):
-        if not inspect.isroutine(module) and not isinstance(module, functools.partial):
+        if not callable(module) or inspect.isclass(module):
             raise Mistake(
                 f"layer {layer.name!r}: build returned {type(module).__name__}, not an nn.Module; return module(...)"
                 if layer.build
