@@ -86,7 +86,7 @@ def validate(session: nox.Session) -> None:
 
 @nox.session(name="gpu-proof", venv_backend="none")
 def gpu_proof(session: nox.Session) -> None:
-    """Show what holds on a GPU in nine minutes: nox -s gpu-proof -- --out FOLDER; --dry rehearses it without one."""
+    """Show what holds on a GPU in ten minutes: nox -s gpu-proof -- --out FOLDER; --dry rehearses it without one."""
     _run(session, "python", "validation/gpu_proof.py", *(session.posargs or ("--out", "gpu-proof")), group="tests")
 
 

@@ -19,7 +19,7 @@ import torch
 
 from .declare.layer import Layer
 from .declare.mistake import Mistake
-from .equivalence import replay, verify, weaknesses
+from .equivalence import replay, verify, weakness
 from .equivalence.tolerance import Mismatch
 from .equivalence.verify import Truth
 from .machine import environment
@@ -135,7 +135,7 @@ def _verified(layer: Layer, task: Task, variant: str) -> tuple[Truth, Subject, S
         compiling.compile_cold(subject, any(cotangent is not None for cotangent in truth.cotangents), cold=False)
         states.load(subject.module, truth.weights)  # as drawn: to compile it was called, which may change its buffers
     verify.judge(subject, truth)
-    return truth, subject, fresh, weaknesses.weaknesses(truth)
+    return truth, subject, fresh, weakness.weaknesses(truth)
 
 
 def _told(variant: str, error: Exception) -> NoReturn:

@@ -121,12 +121,17 @@ OPS = (__package__ or __name__).replace(".", "_")  # by package, so that two cop
 
 
 @torch.library.custom_op(f"{OPS}::rms_norm", mutates_args=())
-def _rms_norm(x: Tensor, residual: Tensor | None, weight: Tensor | None, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """x and residual (rows, width) -> y, h, which has no elements without a residual, and the float32 r of each row."""
-    rows, width = x.shape
+def _rms_norm(x: Tensor, residual: Tensor | None, weight: Tensor | None, width: int, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """x and residual of one shape, rows of `width` -> y, h, which has no elements without a residual, and the float32 r of each row.
+
+    Rows are told apart here, and not before: a view for each input would give each a view of the one gradient that both have, and
+    autograd would take either for memory of its own.
+    """
+    rows = x.numel() // width
     x = x.contiguous()
     residual, weight = (None if tensor is None else tensor.contiguous() for tensor in (residual, weight))
-    y, h, rstd = torch.empty_like(x), x.new_empty(0 if residual is None else rows, width), x.new_empty(rows, dtype=torch.float32)
+    y, h = torch.empty_like(x), x.new_empty(0) if residual is None else torch.empty_like(x)
+    rstd = x.new_empty(rows, dtype=torch.float32)
     if x.numel():
         tile = _tile(width)
         flags = {"HAS_RESIDUAL": residual is not None, "HAS_WEIGHT": weight is not None}
@@ -137,15 +142,17 @@ def _rms_norm(x: Tensor, residual: Tensor | None, weight: Tensor | None, eps: fl
 
 
 @_rms_norm.register_fake
-def _(x: Tensor, residual: Tensor | None, weight: Tensor | None, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    rows, width = x.shape
-    return x.new_empty(rows, width), x.new_empty(0 if residual is None else rows, width), x.new_empty(rows, dtype=torch.float32)
+def _(x: Tensor, residual: Tensor | None, weight: Tensor | None, width: int, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    h = x.new_empty(0) if residual is None else x.new_empty(x.shape)
+    return x.new_empty(x.shape), h, x.new_empty(x.numel() // width, dtype=torch.float32)
 
 
 @torch.library.custom_op(f"{OPS}::rms_norm_backward", mutates_args=())
-def _rms_norm_backward(grad: Tensor, grad_h: Tensor | None, h: Tensor, weight: Tensor | None, rstd: Tensor) -> tuple[Tensor, Tensor]:
-    """dx (rows, width), which is dresidual too, and dw (width,); without a weight, dw has no elements."""
-    rows, width = h.shape
+def _rms_norm_backward(
+    grad: Tensor, grad_h: Tensor | None, h: Tensor, weight: Tensor | None, rstd: Tensor, width: int
+) -> tuple[Tensor, Tensor]:
+    """dx, shaped as h, which is dresidual too, and dw (width,); without a weight, dw has no elements."""
+    rows = len(rstd)
     grad, h = grad.contiguous(), h.contiguous()
     grad_h, weight = (None if tensor is None else tensor.contiguous() for tensor in (grad_h, weight))
     tile = _tile(width)
@@ -161,13 +168,13 @@ def _rms_norm_backward(grad: Tensor, grad_h: Tensor | None, h: Tensor, weight: T
 
 
 @_rms_norm_backward.register_fake
-def _(grad: Tensor, grad_h: Tensor | None, h: Tensor, weight: Tensor | None, rstd: Tensor) -> tuple[Tensor, Tensor]:
-    return h.new_empty(h.shape), h.new_empty(0 if weight is None else h.shape[1])
+def _(grad: Tensor, grad_h: Tensor | None, h: Tensor, weight: Tensor | None, rstd: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    return h.new_empty(h.shape), h.new_empty(0 if weight is None else width)
 
 
 def _keep_sum(ctx, inputs, output) -> None:
-    (x, residual, weight, _), (_, h, rstd) = inputs, output
-    ctx.has_residual = residual is not None
+    (x, residual, weight, width, _), (_, h, rstd) = inputs, output
+    ctx.has_residual, ctx.width = residual is not None, width
     ctx.save_for_backward(h if ctx.has_residual else x, weight, rstd)
     ctx.mark_non_differentiable(*(output[2:] if ctx.has_residual else output[1:]))
     ctx.set_materialize_grads(False)
@@ -175,10 +182,10 @@ def _keep_sum(ctx, inputs, output) -> None:
 
 def _backward(ctx, grad: Tensor | None, grad_h: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
     if grad is None:
-        return grad_h, grad_h, None, None
+        return grad_h, grad_h, None, None, None
     h, weight, rstd = ctx.saved_tensors
-    grad_x, grad_weight = _rms_norm_backward(grad, grad_h, h, weight, rstd)
-    return grad_x, grad_x if ctx.has_residual else None, None if weight is None else grad_weight, None
+    grad_x, grad_weight = _rms_norm_backward(grad, grad_h, h, weight, rstd, ctx.width)
+    return grad_x, grad_x if ctx.has_residual else None, None if weight is None else grad_weight, None, None
 
 
 _rms_norm.register_autograd(_backward, setup_context=_keep_sum)
@@ -192,15 +199,14 @@ def rms_norm(input: Tensor, normalized_shape: Sequence[int], weight: Tensor | No
     Raises ValueError where shapes, dtypes or devices do not fit, or the tensors are not on a GPU (under TRITON_INTERPRET=1: anywhere).
     """
     y, _ = _normalise("rms_norm", input, None, tuple(normalized_shape), weight, eps)
-    return y.view(input.shape)
+    return y
 
 
 def add_rms_norm(
     input: Tensor, residual: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None
 ) -> tuple[Tensor, Tensor]:
     """h = input + residual, both of one shape, and y = rms_norm(h, normalized_shape, weight, eps); returns (y, h)."""
-    y, h = _normalise("add_rms_norm", input, residual, tuple(normalized_shape), weight, eps)
-    return y.view(input.shape), h.view(input.shape)
+    return _normalise("add_rms_norm", input, residual, tuple(normalized_shape), weight, eps)
 
 
 def _normalise(
@@ -208,9 +214,8 @@ def _normalise(
 ) -> tuple[Tensor, Tensor]:
     _check(name, input, residual, shape, weight)
     width = math.prod(shape)
-    x, sum_with = (None if tensor is None else tensor.reshape(input.numel() // width, width) for tensor in (input, residual))
     flat = None if weight is None else weight.reshape(width)
-    y, h, _ = _rms_norm(x, sum_with, flat, torch.finfo(torch.float32).eps if eps is None else eps)
+    y, h, _ = _rms_norm(input, residual, flat, width, torch.finfo(torch.float32).eps if eps is None else eps)
     return y, h
 
 

@@ -76,7 +76,7 @@ class OptimizerStep(nn.Module):
         return self
 
     def forward(self, gradients: Tensor) -> tuple[Tensor, ...]:
-        self.update(list(gradients.detach().unbind()), **self.lists)
+        self.update(list(gradients.detach().contiguous().unbind()), **self.lists)  # torch's fused steps read no strides
         return tuple(self.lists["weights"])
 
     def update(self, gradients: Tensors, weights: Tensors, **_: Tensors) -> None:

@@ -1,8 +1,9 @@
-"""A device on virtual time, for tests: a queue that runs behind the host, events, a cache, a kernel that spins, a clock that falls.
+"""A device on virtual time, for tests: a queue that runs behind the host, events, a cache, a kernel that spins, a clock that falls, energy.
 
 The host's time moves where the test says that it does: at every launch, and where it waits.
 """
 
+import bisect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -14,6 +15,9 @@ NODE = 0.8e-6  # what a kernel of a graph begins after the one before it
 REPLAY = 100e-6  # what it takes the host to put a graph into the queue
 COMMAND = 2e-6  # what it takes the host to put anything into the queue
 FLUSH = 80e-6
+TICK, READ = 0.1, 4e-3  # the counter of energy moves once in so many seconds; a look at it takes the host so long
+IDLE_WATTS, BUSY_WATTS = 80.0, 680.0
+POWER_LIMIT = "the power limit"  # why it is slow, where that is no accident
 WARM_CACHE = 0.5  # of a kernel's time, where what it reads is in the cache
 
 
@@ -63,8 +67,10 @@ class Device:
     broken: bool = False
     bytes: int = 0
     bytes_free: int = 2**30
+    tick: float = TICK
     _ends: list[float] = field(default_factory=list)
     _kept: list[tuple[str, float]] | None = None  # while a graph is captured
+    _done: list[tuple[float, float]] = field(default_factory=list)  # when a command ended, and how long the device had worked by then
 
     def put(self, seconds: float) -> float:
         """Into the queue; when it will be done."""
@@ -81,6 +87,7 @@ class Device:
             self.time = self._ends[-self.queue]
         self.idle_at = max(self.idle_at, self.time) + seconds
         self._ends.append(self.idle_at)
+        self._done.append((self.idle_at, seconds + (self._done[-1][1] if self._done else 0.0)))
         return self.idle_at
 
     def kernel(self, seconds: float, host: float) -> None:
@@ -151,7 +158,21 @@ class Device:
 
     def look(self) -> Health:
         factor, why = self.slow(self.time)
-        return Health(round(1980 / factor), why)
+        return Health(round(1980 / factor), "" if why == POWER_LIMIT else why, why == POWER_LIMIT)
+
+    def joules(self) -> float | str:
+        self.time += READ
+        ticked = self.time // self.tick * self.tick
+        return IDLE_WATTS * ticked + (BUSY_WATTS - IDLE_WATTS) * self._worked(ticked)
+
+    def _worked(self, until: float) -> float:
+        """Seconds that the device was busy until then."""
+        place = bisect.bisect_right(self._done, (until, float("inf")))
+        before = self._done[place - 1][1] if place else 0.0
+        if place == len(self._done):
+            return before
+        end, after = self._done[place]
+        return before + max(0.0, after - before - (end - until))
 
 
 def step(device: Device, name: str, seconds: float, host: float, kernels: int = 1, waits: bool = False) -> Call:

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator, Mapping
 
 from layerbench.bench.data.change import Change
+from layerbench.bench.data.profiled import Operator, Profile
 from layerbench.bench.data.record import (
     SCHEMA,
     Accuracy,
@@ -17,10 +18,8 @@ from layerbench.bench.data.record import (
     LayerFacts,
     Measured,
     Memory,
-    Operator,
     Outcome,
     Point,
-    Profile,
     Record,
     Run,
     Skipped,

@@ -4,6 +4,7 @@ import math
 
 from fixture_run import environment, facts
 
+from layerbench.bench.data.profiled import Profile
 from layerbench.bench.data.record import (
     SCHEMA,
     Accuracy,
@@ -15,7 +16,6 @@ from layerbench.bench.data.record import (
     Memory,
     Outcome,
     Point,
-    Profile,
     Record,
     Run,
     Skipped,

@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "pytest_face": "declare equivalence machine plan profiling subject suite",
     "report": "analysis data declare plan stats storage text",
     "run": "analysis data declare machine plan process storage suite terminal text",
-    "check/show": "data declare report storage text",
+    "check/show": "data declare report stats storage text",
     "check/side": "cell check data declare equivalence machine process profiling subject suite timing",
     "cli": "analysis check check/show data declare plan process report run storage terminal text",
     "worker": "cell check/side declare machine process",

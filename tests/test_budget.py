@@ -41,6 +41,7 @@ def spend(budget: Budget, now: Clock, timed: float, beside: float) -> None:
 
 def test_the_first_points_share_is_what_remains_after_the_guessed_overhead() -> None:
     assert Budget(120.0, Clock()).seconds(10) == 120 / 10 - 5.0
+    assert Budget(120.0, Clock(), guess=8.0).seconds(10) == 120 / 10 - 8.0  # where more is done beside the timing
 
 
 def test_overhead_is_what_points_took_beside_their_timing() -> None:

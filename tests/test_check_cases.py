@@ -19,7 +19,7 @@ import toy_repository as toy
 pytestmark = pytest.mark.usefixtures("forked_processes")
 
 QUICK = Path(__file__).with_name("quick_check.py")
-REAL = ("killed", "older_harness", "by_plain_name")  # are started as users start them
+REAL = ("killed", "terminated", "older_harness", "by_plain_name")  # are started as users start them
 OPTIONS = ("--step", "forward", "--device", "cpu", "--budget", "40s")
 
 SILU = '''"""SiLU, written out."""
@@ -96,6 +96,26 @@ def faster(root: Path) -> Case:
 def unchanged(root: Path) -> Case:
     toy.make(root, FILES)
     return check(root, "--against", "HEAD")
+
+
+def behind(root: Path) -> Case:
+    """The branch adds a word to the README, and main has got faster since."""
+    toy.make(root, {**FILES, "layers/silu.py": SLOW})
+    toy.git(root, "checkout", "--quiet", "-b", "topic")
+    toy.write(root, {"README.md": "a better word\n", "requirements.txt": "torch==1.0\n"})
+    toy.commit(root)
+    toy.git(root, "checkout", "--quiet", "main")
+    toy.write(root, {"layers/silu.py": SILU})
+    toy.commit(root)
+    toy.git(root, "checkout", "--quiet", "topic")
+    return check(root, "--against", "main")
+
+
+def neither(root: Path) -> Case:
+    """A file that imports on neither side, and one that does."""
+    toy.make(root, {**FILES, "layers/gelu.py": "import gone\n"})
+    toy.write(root, {"README.md": "a better word\n"})
+    return check(root, "--against", "main", "-k", "gelu")
 
 
 def documented(root: Path) -> Case:
@@ -234,6 +254,25 @@ def killed(root: Path) -> Case:
     return check(root, "--against", "HEAD")
 
 
+def terminated(root: Path) -> Case:
+    """A job is cancelled while it has the base checked out."""
+    toy.make(root, FILES)
+    process = subprocess.Popen(
+        [sys.executable, str(QUICK), "check", "--suite", "layers", "--against", "HEAD"],
+        cwd=root,
+        env=environment(root),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while len(worktrees(root)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.terminate()
+    out, err = process.communicate(timeout=60)
+    return Case(process.returncode, out, err, {}, left(root))
+
+
 def environment(root: Path) -> dict[str, str]:
     """A folder for temporary files of its own, so that it can be seen what is left in it."""
     folder = Path(tempfile.gettempdir(), root.parent.name)
@@ -253,7 +292,7 @@ def worktrees(root: Path) -> list[str]:
 CASES: dict[str, Callable[[Path], Case]] = {
     **{each.__name__: each for each in (slower, faster, unchanged, documented, added, deleted, renamed, linked, wrong, different)},
     **{each.__name__: each for each in (head_broken, base_broken, older_harness, hungry, edited, by_plain_name, unknown)},
-    **{each.__name__: each for each in (bisected, killed)},
+    **{each.__name__: each for each in (bisected, killed, terminated, behind, neither)},
     **{each.__name__: each for each in (shallow, new_suite)},
     "deletion_allowed": lambda root: deleted(root, "--allow-missing"),
     "difference_allowed": lambda root: different(root, "--allow-different"),
@@ -278,6 +317,31 @@ def test_a_slower_layer_in_a_dirty_tree_is_found_and_confirmed(cases: dict[str, 
     assert row["estimate"]["low"] > 1.05
     assert (row["file"], row["line"]) == ("layers/silu.py", 12)
     assert case.found["head"]["dirty"] is True
+
+
+def test_a_branch_that_is_behind_is_not_blamed_for_what_its_base_got_since(cases: dict[str, Case]) -> None:
+    case = cases["behind"]
+    assert (case.code, set(case.verdicts.values())) == (0, {"unchanged"}), case.err
+    assert case.found["base"]["ref"] == "merge base with main"
+    assert case.found["notes"][0].startswith("HEAD lacks 1 commit of main")
+
+
+def test_other_requirements_are_told_since_both_sides_ran_what_is_installed(cases: dict[str, Case]) -> None:
+    found = cases["behind"].found
+    assert found["dependencies"] == ["requirements.txt"]
+    assert any("requirements.txt differs from the base: +torch==1.0" in note for note in found["notes"])
+
+
+def test_what_imports_on_neither_side_is_a_sentence_with_the_error(cases: dict[str, Case]) -> None:
+    case = cases["neither"]
+    assert (case.code, case.found) == (2, {})
+    assert "layers/gelu.py, line 1: the file does not import: ModuleNotFoundError: No module named 'gone'" in case.err
+
+
+def test_a_job_that_is_cancelled_leaves_nothing_behind(cases: dict[str, Case]) -> None:
+    case = cases["terminated"]
+    assert (case.code, case.left) == (143, [])
+    assert case.err.endswith("layerbench: interrupted before there was a verdict; nothing was written\n")
 
 
 def test_a_faster_layer_on_a_detached_head_passes(cases: dict[str, Case]) -> None:
@@ -328,7 +392,7 @@ def test_a_reference_that_computes_something_else_is_another_layer_unless_that_i
 
 def test_a_head_file_that_does_not_import_fails_its_benchmarks_and_no_others(cases: dict[str, Case]) -> None:
     case = cases["head_broken"]
-    wrong, unchanged = ("wrong", "unchanged")
+    wrong, unchanged = ("import error", "unchanged")
     assert (case.code, case.verdicts) == (1, {"relu stock": unchanged, "relu plain": unchanged, "silu stock": wrong, "silu plain": wrong})
     said = "at the head, layers/silu.py, line 3: the file does not import: ImportError: cannot import name 'gone'"
     assert case.reason("silu plain").startswith(said)
@@ -338,9 +402,9 @@ def test_a_head_file_that_does_not_import_fails_its_benchmarks_and_no_others(cas
     ("name", "why"),
     [("base_broken", "RuntimeError: half written"), ("older_harness", "TypeError: Layer.__init__() got an unexpected keyword argument")],
 )
-def test_what_the_base_cannot_import_is_new_and_where_that_is_all_nothing_was_compared(name: str, why: str, cases: dict[str, Case]) -> None:
+def test_what_the_base_cannot_import_is_not_compared_and_where_that_is_all_nothing_was(name: str, why: str, cases: dict[str, Case]) -> None:
     case = cases[name]
-    assert (case.code, set(case.verdicts.values())) == (4, {"new"})
+    assert (case.code, set(case.verdicts.values())) == (4, {"not compared"})
     assert case.reason("silu plain").startswith("at the base, layers/silu.py, line 1")
     assert why in case.reason("silu plain")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from toy_repository import write
 
+from layerbench.bench.suite import copies
 from layerbench.bench.suite.closure import Closure, changed, closures, elsewhere
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -317,3 +318,42 @@ def test_a_copy_that_is_installed_elsewhere_is_told(tmp_path: Path, monkeypatch:
     assert elsewhere(code, root / "layers/a.py", root) == ("mine", copy / "mine")  # what lies beside the layer comes first
     monkeypatch.syspath_prepend(str(root / "src"))
     assert elsewhere(code, root / "layers/a.py", root) is None
+
+
+BELOW = "services/model/pkg"  # three folders down
+
+
+@pytest.mark.parametrize(
+    ("tree", "site", "found"),
+    [
+        ({f"{BELOW}/mine/__init__.py": "VERSION = 1", f"{BELOW}/mine/ops.py": "x = 1"}, {"mine/__init__.py": "VERSION = 1"}, True),
+        ({f"{BELOW}/mine/__init__.py": "VERSION = 1", f"{BELOW}/mine/ops.py": "x = 1"}, {"mine/__init__.py": "import other"}, False),
+        (
+            {f"{BELOW}/mine/__init__.py": "", f"{BELOW}/pyproject.toml": '[project]\nname = "Mine_Kernels"\n'},
+            {"mine/__init__.py": "x = 1"},
+            True,
+        ),
+        (
+            {f"{BELOW}/mine/__init__.py": "", f"{BELOW}/pyproject.toml": '[project]\nname = "another"\n'},
+            {"mine/__init__.py": "x = 1"},
+            False,
+        ),
+    ],
+    ids=["the same beginning", "another package of that name", "a project of that name", "another project"],
+)
+def test_a_copy_of_what_lies_deep_in_the_tree_is_told(
+    tree: dict[str, str], site: dict[str, str], found: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The package was installed as a copy from a project somewhere below: what the copy runs, no change of the source reaches."""
+    root = write(tmp_path / "tree", {**tree, f"{BELOW}/bench/layers/a.py": "from mine import ops"})
+    copy = write(tmp_path / "site", {**site, "mine/ops.py": "", "mine_kernels-1.dist-info/METADATA": "Name: mine-kernels\nVersion: 1\n"})
+    write(copy, {"mine_kernels-1.dist-info/top_level.txt": "mine\n"})
+    monkeypatch.syspath_prepend(str(copy))
+    copies._distributions.cache_clear()
+    layer = root / BELOW / "bench/layers/a.py"
+    code = closures(root, [layer], root)[layer]
+    copies._distributions.cache_clear()
+    assert elsewhere(code, layer, root) == (("mine", copy / "mine") if found else None)
+    if found:
+        project = BELOW if f"{BELOW}/pyproject.toml" in tree else "."
+        assert copies.project(root, code.files, "mine") == project

@@ -3,15 +3,18 @@
 import io
 import itertools
 import math
+import random
 import re
 from xml.etree import ElementTree
 
 import check_example as make
 import pytest
 from check_example import check, estimate, row, slower, timed
+from msgspec import structs
 from rich.console import Console
 
 from layerbench.bench.check.show import annotations, junit, markdown, screen, words
+from layerbench.bench.check.show import verdict as spoken
 from layerbench.bench.data.check_record import FAILURES, Check, Estimate, Exact, Side, exit_code
 from layerbench.bench.text import digits
 
@@ -144,14 +147,58 @@ def test_a_side(side, text):
     ],
 )
 def test_the_sentence(whole, text):
-    assert words.sentence(whole) == text
+    assert spoken.sentence(whole) == text
 
 
 def test_failures_and_the_exit_code_agree_whatever_the_verdicts():
     for verdict, unreliable, strict in itertools.product(words.ORDER, ("", "noise"), (False, True)):
         whole = check(row(verdict), timed("clear"), unreliable=unreliable, strict=strict)
         assert bool(words.failures(whole)) == (exit_code(whole) == 1), verdict
-    assert set(words.MEANINGS) - {"no verdict"} == set(words.ORDER) and set(words._VERBS) == set(FAILURES)
+    assert set(words.MEANINGS) - {"no verdict"} == set(words.ORDER) and set(spoken._VERBS) == set(FAILURES)
+
+
+def test_only_what_was_compared_and_decided_is_green():
+    """Whatever rows come together: exit code 0 never hides that nothing was decided, and what was not compared is said first."""
+    dice = random.Random(0)
+    kinds = [*words.ORDER]
+    for _ in range(2_000):
+        chosen = [timed(kind) if kind in words.TIMED else row(kind, reason="because") for kind in dice.choices(kinds, k=dice.randint(0, 4))]
+        whole = check(*chosen)
+        verdicts = {each.verdict for each in chosen}
+        if exit_code(whole) != 0:
+            continue
+        assert not verdicts & set(FAILURES)
+        assert verdicts & {"faster", "clear", "proved", "unchanged"}, verdicts
+        assert "inconclusive" not in verdicts or verdicts & {"faster", "clear", "proved"}, verdicts
+        if missed := [each for each in chosen if each.verdict == "not compared"]:
+            assert spoken.sentence(whole).startswith(f"{words.plural(len(missed), 'benchmark')} w"), spoken.sentence(whole)
+
+
+def test_what_was_not_compared_is_said_first_with_its_cause():
+    whole = check(
+        timed("clear"),
+        row("not compared", reason="at the base, layers/a.py, line 3: the file does not import: ImportError: x"),
+        row("not compared", batch=9, reason="at the base, layers/a.py, line 3: the file does not import: ImportError: x"),
+    )
+    said = "2 benchmarks were not compared: at the base, layers/a.py, line 3: the file does not import: ImportError: x. No layer got slower"
+    assert spoken.sentence(whole).startswith(said)
+    assert exit_code(whole) == 0
+
+
+@pytest.mark.parametrize(
+    ("percent", "seconds", "said"),
+    [
+        (10.0, 20.0, "About --budget 90s would tell: it takes 16 units, and there were 4."),
+        (40.0, 20.0, "A quieter machine, or a larger --threshold, would tell: 32 units, as many as are ever taken, would not."),
+        (10.0, 0.0, ""),
+    ],
+)
+def test_where_nothing_was_decided_it_is_no_pass_and_a_budget_that_would_do_is_named(percent, seconds, said):
+    found = Estimate(1.1, 1.08, 1.13, percent / 100)
+    open_ = structs.replace(row("inconclusive"), units=make.units(10.0, 4), estimate=found)
+    whole = structs.replace(check(open_), seconds=20.0, stages={"timing": seconds} if seconds else {})
+    assert exit_code(whole) == 4
+    assert spoken.sentence(whole) == f"Nothing was decided: 1 benchmark compared with main (1a2b3c4), 1 inconclusive.{said and ' '}{said}"
 
 
 def test_rows_are_ordered_failures_first_and_the_worst_of_them_first():

@@ -331,7 +331,7 @@ def test_a_side_that_fails_while_it_is_timed_takes_no_other_with_it() -> None:
     assert [(row.verdict, row.reason) for row in rows] == [
         ("clear", ""),
         ("wrong", "head failed while it was timed: SIGSEGV"),
-        ("new", "base failed while it was timed: SIGSEGV"),
+        ("not compared", "base failed while it was timed: SIGSEGV"),
     ]
 
 
@@ -375,7 +375,7 @@ def test_what_is_known_before_timing() -> None:
     assert said == {
         "wrong": ("wrong", "head failed at verify: output: off"),
         "died": ("wrong", "head failed: SIGSEGV"),
-        "base": ("new", "base failed at verify: output: off"),
+        "base": ("not compared", "base failed at verify: output: off"),
         "skipped": ("skipped", "no compiler"),
         "alone": ("wrong", "the reference 'stock' failed"),
         "flat": ("skipped", "no output of this layer has a gradient, so there is no backward to time"),

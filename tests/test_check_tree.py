@@ -11,9 +11,10 @@ import pytest
 import toy_repository
 from toy_repository import commit, git, make, write
 
-from layerbench.bench.check import worktrees
+from layerbench.bench.check import base, caches, dependencies, submodules
 from layerbench.bench.check.worktrees import base_path, checked_out, dirty, head_commit, repository, resolve
 from layerbench.bench.declare.mistake import Mistake
+from layerbench.bench.suite.closure import Closure
 
 SOFTMAX = "import torch\n\n\ndef softmax(x):\n    e = torch.exp(x)\n    return e / e.sum()\n"
 HOLDER = """
@@ -160,14 +161,28 @@ def test_in_a_shallow_clone_what_is_said_to_type_helps(toy: Path, tmp_path: Path
     git(tmp_path, "clone", "--quiet", "--depth", "1", f"file://{toy}", "clone")
     clone = tmp_path / "clone"
     start, end = "this clone is shallow and does not have it; type", "(in CI: check out with fetch-depth: 0)"
-    fetch = "git fetch --depth 1 origin side:refs/remotes/origin/side"
+    fetch = "git fetch --unshallow origin side:refs/remotes/origin/side"
     assert refusal(clone, "origin/side") == f"--against origin/side: {start}  {fetch}  {end}"
     for ref in ("HEAD~1", first, "origin/main~1"):
         assert refusal(clone, ref) == f"--against {ref}: {start}  git fetch --unshallow  {end}"
     git(clone, *fetch.split()[1:])
     assert resolve(clone, "origin/side") == first
-    git(clone, "fetch", "--unshallow")
     assert resolve(clone, "HEAD~1") == first
+
+
+@pytest.mark.parametrize("words", [("--depth", "1"), ()], ids=["shallow", "whole"])
+def test_in_a_clone_of_one_branch_what_is_said_to_type_brings_the_other_and_a_commit_in_common(
+    words: tuple[str, ...], toy: Path, tmp_path: Path
+) -> None:
+    first = head_commit(toy)
+    git(toy, "checkout", "--quiet", "-b", "topic")
+    commit(write(toy, {"layers/gelu.py": ""}))
+    git(tmp_path, "clone", "--quiet", *words, "--single-branch", "--branch", "topic", f"file://{toy}", "clone")
+    clone = tmp_path / "clone"
+    fetch = f"git fetch {'--unshallow ' if words else ''}origin main:refs/remotes/origin/main"
+    assert f"type  {fetch}  and  --against origin/main" in refusal(clone, "main")
+    git(clone, *fetch.split()[1:])
+    assert base.base(clone, "origin/main", tip=False) == base.Base(first, "origin/main")
 
 
 def test_dirty(toy: Path) -> None:
@@ -313,14 +328,135 @@ def test_inside_a_hook_of_another_repository(toy: Path, tmp_path: Path, monkeypa
         assert (folder / "layers" / "softmax.py").read_text() == SOFTMAX
 
 
-def test_submodules_are_left_out_and_said_so(toy: Path) -> None:
-    with checked_out(toy, "HEAD") as folder:
-        assert worktrees.submodule_note(folder) == ""
-    commit(write(toy, {".gitmodules": '[submodule "lib"]\n\tpath = lib\n\turl = ../lib\n'}))
-    with checked_out(toy, "HEAD") as folder:
-        assert worktrees.submodule_note(folder) == (
-            "the base was checked out without its submodules: a layer that imports from one fails there"
-        )
+def with_submodule(tmp_path: Path) -> tuple[Path, Path]:
+    """A repository with a submodule `lib` that has one of its own, `deep`; and that submodule's own repository."""
+    deep = make(tmp_path / "deep", {"deep.py": "DEEP = 1\n"})
+    lib = make(tmp_path / "lib", {"lib.py": "LIB = 1\n", ".gitattributes": "lib.py export-ignore\n"})
+    allow = ("-c", "protocol.file.allow=always")
+    git(lib, *allow, "submodule", "--quiet", "add", str(deep), "deep")
+    commit(lib)
+    root = make(tmp_path / "whole", {"layers/softmax.py": SOFTMAX})
+    git(root, *allow, "submodule", "--quiet", "add", str(lib), "layers/lib")
+    git(root, *allow, "submodule", "--quiet", "update", "--init", "--recursive")
+    commit(root)
+    return root, lib
+
+
+def test_submodules_are_checked_out_at_the_commits_that_the_base_names_and_so_are_theirs(tmp_path: Path) -> None:
+    root, _ = with_submodule(tmp_path)
+    first = head_commit(root)
+    clone = root / "layers" / "lib"
+    commit(write(clone, {"lib.py": "LIB = 2\n"}))
+    commit(root)
+    for wanted, text in ((first, "LIB = 1\n"), ("HEAD", "LIB = 2\n")):
+        with checked_out(root, wanted) as folder:
+            assert (folder / "layers/lib/lib.py").read_text() == text
+            assert (folder / "layers/lib/deep/deep.py").read_text() == "DEEP = 1\n"
+            assert not list(folder.rglob(".layerbench-index"))
+        assert submodules.missing(root, wanted) == {}
+    assert git(clone, "status", "--porcelain") == ""
+    assert len(listed(root)) == 1
+
+
+def test_a_submodule_that_is_not_here_is_told_with_what_to_type(tmp_path: Path) -> None:
+    root, lib = with_submodule(tmp_path)
+    alone = tmp_path / "alone"
+    git(tmp_path, "clone", "--quiet", str(root), str(alone))
+    why = "submodule layers/lib is not checked out; type  git submodule update --init --recursive"
+    assert submodules.missing(alone, "HEAD") == {"layers/lib": why}
+    with checked_out(alone, "HEAD") as folder:
+        assert not list((folder / "layers/lib").iterdir())
+    newer = commit(write(lib, {"lib.py": "LIB = 3\n"}))
+    git(root, "update-index", "--cacheinfo", f"160000,{newer},layers/lib")
+    git(root, "commit", "--quiet", "--message", "a newer one that was not fetched")
+    why = f"submodule layers/lib does not have the base's commit {newer[:7]}; type  git -C layers/lib fetch origin {newer}"
+    assert submodules.missing(root, "HEAD") == {"layers/lib": why}
+
+
+# Which commit a branch stands for.
+
+
+def test_of_a_branch_it_is_the_commit_that_the_head_left_it_at(toy: Path) -> None:
+    fork = head_commit(toy)
+    git(toy, "checkout", "--quiet", "-b", "topic")
+    commit(write(toy, {"topic.txt": "x"}))
+    git(toy, "checkout", "--quiet", "main")
+    for number in range(2):
+        tip = commit(write(toy, {"main.txt": str(number)}))
+    git(toy, "checkout", "--quiet", "topic")
+    found = base.base(toy, "main", tip=False)
+    assert (found.commit, found.ref) == (fork, "merge base with main")
+    assert found.note.startswith(f"HEAD lacks 2 commits of main: it was compared with {fork[:7]}, the last one that both have; --tip")
+    for ref, at_tip, wanted in (("main", True, tip), (tip, False, tip), ("main~1", False, git(toy, "rev-parse", "main~1"))):
+        assert base.base(toy, ref, at_tip) == base.Base(wanted, ref)
+    git(toy, "tag", "v1", tip)
+    assert base.base(toy, "v1", tip=False) == base.Base(tip, "v1")
+
+
+def test_a_branch_that_the_head_has_whole_is_taken_as_it_is(toy: Path) -> None:
+    first = head_commit(toy)
+    git(toy, "checkout", "--quiet", "-b", "topic")
+    commit(write(toy, {"topic.txt": "x"}))
+    assert base.base(toy, "main", tip=False) == base.Base(first, "main")
+    git(toy, "checkout", "--quiet", "main")
+    git(toy, "merge", "--quiet", "--no-ff", "-m", "merged", "topic")
+    git(toy, "checkout", "--quiet", "--detach")
+    assert base.base(toy, "topic", tip=False).ref == "topic"
+
+
+def test_without_a_commit_in_common_the_branch_itself_is_compared_and_that_is_said(toy: Path) -> None:
+    git(toy, "checkout", "--quiet", "--orphan", "other")
+    tip = commit(write(toy, {"other.txt": "x"}))
+    git(toy, "checkout", "--quiet", "main")
+    found = base.base(toy, "other", tip=False)
+    assert (found.commit, found.ref) == (tip, "other")
+    assert found.note == (
+        "HEAD and other have no commit in common in this clone, so other as it is now was compared; their histories have nothing in common"
+    )
+
+
+@pytest.mark.parametrize("ref", ["", "origin/", "  "])
+def test_an_empty_name_of_a_branch_is_no_pull_request(toy: Path, ref: str) -> None:
+    with pytest.raises(Mistake, match="the name of the branch is empty; in CI this is no pull request"):
+        base.base(toy, ref, tip=False)
+
+
+# Which packages are wanted.
+
+
+@pytest.mark.parametrize(
+    ("name", "then", "now", "said"),
+    [
+        ("requirements.txt", "torch==2.12\nnumpy\n", "torch==2.13\nnumpy\n", "-torch==2.12; +torch==2.13"),
+        ("ci/requirements-dev.txt", "", "triton\n", "+triton"),
+        ("uv.lock", "a = 1\n", "a = 2\n", "-a = 1; +a = 2"),
+        (
+            "pyproject.toml",
+            '[project]\nname = "x"\ndependencies = ["torch"]\n',
+            '[project]\nname = "y"\ndependencies = ["torch>2"]\n',
+            "-torch; +torch>2",
+        ),
+        ("environment.yml", "- torch=2.12\n", "- torch=2.13\n", "- - torch=2.12; +- torch=2.13"),
+    ],
+)
+def test_files_that_want_other_packages_are_named_with_what_changed(toy: Path, name: str, then: str, now: str, said: str) -> None:
+    first = commit(write(toy, {name: then} if then else {"a.txt": "a"}))
+    write(toy, {name: now})
+    assert dependencies.differences(toy, first) == [name]
+    told = dependencies.note(toy, first, [name])
+    assert told.startswith(
+        f"{name} differs from the base: {said.replace('- - ', '-- ')}. Both sides ran the packages that are installed (torch "
+    )
+
+
+def test_comments_other_files_and_other_words_of_pyproject_want_no_other_packages(toy: Path) -> None:
+    files = {"requirements.txt": "torch\n", "pyproject.toml": '[project]\nname = "x"\nversion = "1"\n', "notes.txt": "a\n"}
+    first = commit(write(toy, files))
+    write(
+        toy, {"requirements.txt": "# the newest\ntorch\n", "pyproject.toml": '[project]\nname = "x"\nversion = "2"\n', "notes.txt": "b\n"}
+    )
+    assert dependencies.differences(toy, first) == []
+    assert dependencies.note(toy, first, []) == ""
 
 
 # Where a file lay.
@@ -380,3 +516,32 @@ def test_names_that_git_would_quote(tmp_path: Path) -> None:
     toy = make(tmp_path / "toy", {'layers/söft "max"\n[a].py': SOFTMAX})
     (toy / 'layers/söft "max"\n[a].py').rename(toy / "layers/plain.py")
     assert lay(toy, "layers/plain.py") == 'layers/söft "max"\n[a].py'
+
+
+# What is built.
+
+
+def code(digest: str, *files: str) -> Closure:
+    return Closure(files, digest)
+
+
+def test_who_builds_an_extension_is_found_in_all_that_a_layer_imports(toy: Path) -> None:
+    write(toy, {"layers/a.py": "from .ops import f", "layers/ops.py": "from torch.utils.cpp_extension import load_inline"})
+    assert caches.builds(toy, code("1", "layers/a.py", "layers/ops.py")) == "layers/ops.py"
+    assert caches.builds(toy, code("1", "layers/a.py", "layers/softmax.py")) == ""
+
+
+def test_extensions_of_two_sides_lie_apart_and_those_of_equal_code_together(tmp_path: Path) -> None:
+    sources = {"base": {"a.py": code("1")}, "head": {"a.py": code("2")}}
+    base_, head = (caches.variables(tmp_path, sources, (side,))["TORCH_EXTENSIONS_DIR"] for side in ("base", "head"))
+    assert base_ != head
+    assert base_.startswith(str(tmp_path / "home" / ".cache" / "layerbench" / "extensions"))
+    again = caches.variables(tmp_path / "another", {"head": {"b.py": code("2")}}, ("head",))
+    assert again["TORCH_EXTENSIONS_DIR"] == head
+
+
+def test_without_a_folder_of_the_users_extensions_go_with_the_worktree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("no folder", encoding="utf-8")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    found = caches.variables(tmp_path, {"head": {"a.py": code("1")}}, ("head",))["TORCH_EXTENSIONS_DIR"]
+    assert found.startswith(str(tmp_path / ".layerbench-extensions"))

@@ -7,7 +7,7 @@ import pytest
 from emulated import COMMAND, EVENT, Device, step
 
 from layerbench.bench.timing import device_clock
-from layerbench.bench.timing.clock import Call
+from layerbench.bench.timing.clock import Call, Sample
 from layerbench.bench.timing.device_clock import HOST_LATE, THROTTLED, WAITS, DeviceClock
 from layerbench.bench.timing.measure import Limit, measure
 
@@ -185,3 +185,47 @@ def test_a_measured_point_has_both_times_and_ranks_by_the_devices() -> None:
     assert triton.device.called[0] > stock.device.called[0]
     assert len(triton.device.issuing) == len(triton.device.called) == len(triton.seconds) == len(triton.device.mhz)
     assert all(map(math.isfinite, triton.device.called))
+
+
+class Limited:
+    """A device's clock that finds the power limit after every third sample."""
+
+    name = "device"
+
+    def __init__(self) -> None:
+        self.samples = 0.0
+
+    def now(self) -> float:
+        return self.samples
+
+    def held(self) -> float:
+        return self.now()
+
+    def warm(self, calls: object) -> None:
+        """It is."""
+
+    def block(self, call: Call) -> int:
+        return 1
+
+    def time(self, call: Call, calls: int) -> float:
+        return 1e-3
+
+    def sample(self, call: Call, calls: int) -> Sample:
+        self.samples += 1
+        return Sample(1e-3, 1e-5, 1e-3, mhz=1470, power_limited=self.samples % 3 == 0)
+
+
+def test_samples_under_the_power_limit_are_counted_and_stay() -> None:
+    device = Device()
+    timing = measure({"stock": step(device, "stock", 1e-3, 1e-5)}, "stock", Limited(), Limit(30.0))["stock"]
+    assert timing.device
+    assert (len(timing.seconds), timing.device.power_limited, timing.device.discarded) == (30, 10, {})
+
+
+def test_a_sample_under_the_power_limit_is_marked_and_stays() -> None:
+    device = Device(slow=lambda now: (1.5, emulated.POWER_LIMIT))
+    seen = sampled(device, step(device, "large", 1e-3, 20e-6))
+    assert (seen.power_limited, seen.mhz, seen.discarded) == (True, 1320, ())
+    assert seen.seconds == about(1.5e-3)
+    cool = Device()
+    assert not sampled(cool, step(cool, "large", 1e-3, 20e-6)).power_limited

@@ -11,7 +11,8 @@ from runs import SKIPPED, at, layer, run, took
 
 from layerbench.bench.analysis import explain
 from layerbench.bench.analysis.explain import OUTSIDE
-from layerbench.bench.data.record import Measured, Operator, Profile, Run
+from layerbench.bench.data.profiled import Operator, Profile
+from layerbench.bench.data.record import Measured, Run
 from layerbench.bench.declare.mistake import Mistake
 from layerbench.bench.plan.planning import Selection
 from layerbench.bench.storage import run_file

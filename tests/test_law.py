@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from layerbench.bench import Layer, Variant, law, randn
-from layerbench.bench.equivalence import verify, weaknesses
+from layerbench.bench.equivalence import verify, weakness
 from layerbench.bench.equivalence.verify import Mismatch
 from layerbench.bench.subject import make
 
@@ -56,7 +56,7 @@ def judged(module: type[nn.Module], seed: int = 0, dtype: torch.dtype = torch.fl
     variants = {"stock": Variant(nn.Dropout), "mine": Variant(module)}
     layer = Layer("d", {"batch": (40,)}, (randn("batch", 100),), lambda built, size: built(P), variants, law=law.dropout(P))
     truth = verify.truth(layer, {"batch": 40}, dtype, "cpu", seed)
-    assert weaknesses.weaknesses(truth) == []
+    assert weakness.weaknesses(truth) == []
     subject = make.subject("mine", make.variant_module(layer, "mine", {"batch": 40}, truth.weights), truth.inputs, truth.cotangents)
     return {each.tensor: each.error for each in verify.judge(subject, truth)}
 

@@ -120,6 +120,7 @@ FIELDS: list[tuple[str, Any, str]] = [
     ("kwargs", ["mask"], 'kwargs is [\'mask\']; write a dict from keyword to how it is drawn, as {"mask": mask("batch", "tokens")}'),
     ("parameters", randn(3), 'parameters is randn(3); write a dict from name to how it is drawn, as {"weight": randn("out", "in")}'),
     ("on_request", "yes", f"on_request is 'yes'; {EITHER}"),
+    ("batch_invariant", 1, f"batch_invariant is 1; {EITHER}"),
 ]
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from layerbench.bench import Layer, Variant, randn
 from layerbench.bench.data.record import Failed
 from layerbench.bench.declare.mistake import Mistake
-from layerbench.bench.equivalence.prove import prove, trials
+from layerbench.bench.equivalence.prove import Proof, prove, trials
 from layerbench.bench.subject import make
 
 
@@ -42,14 +42,15 @@ def test_a_variant_that_large_weights_break_has_failed_and_the_scale_is_named() 
     broken = found["unguarded"]
     assert isinstance(broken, Failed)
     assert broken.reason == "output: infinity in 3 of 3 places where the reference has numbers (at batch=3 width=16384, normal weights)"
-    assert isinstance(found["stock"], list)
+    assert isinstance(found["stock"], Proof)
 
 
 def test_without_a_matrix_there_is_one_scale() -> None:
     entered = []
-    layer = Layer("norm", {"n": (4,)}, (randn("n", 8),), lambda module, size: module(8), {"stock": Variant(nn.LayerNorm)})
-    prove(layer, ("stock",), "float32", "cpu", lambda stage, name: entered.append(name))
-    assert entered == ["stock", "stock"]  # its truth, and its judgement
+    stock = {"stock": Variant(nn.LayerNorm)}
+    layer = Layer("norm", {"n": (4,)}, (randn("n", 8),), lambda module, size: module(8), stock, verify_at=({"n": 3},))
+    prove(layer, ("stock",), "float32", "cpu", lambda stage, name: entered.append(stage))
+    assert entered[:3] == ["verify", "verify", "ways"]  # its truth, and its judgement
 
 
 def test_the_weights_have_the_scale_of_their_initialisation() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from layerbench.bench import Draw, Layer, Variant, integers, positive, randn
 from layerbench.bench.data.record import Failed
 from layerbench.bench.declare.mistake import Mistake
-from layerbench.bench.equivalence import verify, weaknesses
+from layerbench.bench.equivalence import verify, weakness
 from layerbench.bench.equivalence.prove import prove
 from layerbench.bench.equivalence.tolerance import Mismatch, allowed, distance, own_distance
 from layerbench.bench.storage import run_file
@@ -41,7 +41,7 @@ def refusal(given: Layer, dtype: torch.dtype = torch.float32) -> str:
 
 
 def weak(function, *inputs: Draw, dtype: torch.dtype = torch.float32) -> list[str]:
-    return weaknesses.weaknesses(verify.truth(layer(function, *inputs), {"batch": 4}, dtype, "cpu", 0))
+    return weakness.weaknesses(verify.truth(layer(function, *inputs), {"batch": 4}, dtype, "cpu", 0))
 
 
 def test_a_logarithm_of_normal_numbers_is_refused_and_of_positive_ones_told_apart() -> None:
@@ -90,7 +90,7 @@ def test_where_fewer_than_half_are_not_finite_the_others_are_judged_and_it_is_sa
     with pytest.raises(Mismatch, match=r"^output: off by"):
         verify.judge(subject, truth)
     said = "NaN, infinite or out of range in some places, and only the others are compared"
-    assert weaknesses.weaknesses(truth) == [f"output: {said}"]
+    assert weakness.weaknesses(truth) == [f"output: {said}"]
     assert weak(lambda x, w: (x * w * 0).masked_fill(torch.arange(8) > 4, -torch.inf))[:2] == [
         f"output: {said}",
         "output: zeros would pass",

@@ -16,6 +16,7 @@ from runs import run as tiny
 
 from layerbench.bench import report
 from layerbench.bench.analysis import frame, win_matrix
+from layerbench.bench.data.profiled import Operator, Profile
 from layerbench.bench.data.record import (
     Accuracy,
     Checked,
@@ -23,9 +24,7 @@ from layerbench.bench.data.record import (
     Failed,
     Measured,
     Memory,
-    Operator,
     Point,
-    Profile,
     Record,
     Roof,
     Skipped,

@@ -13,7 +13,8 @@ from layerbench.bench.analysis.compare import compare
 from layerbench.bench.analysis.frame import tidy
 from layerbench.bench.analysis.win_matrix import Cell
 from layerbench.bench.data.change import Change
-from layerbench.bench.data.record import Accuracy, Compiled, Failed, Operator, Profile, Run, Skipped, VariantFacts
+from layerbench.bench.data.profiled import Operator, Profile
+from layerbench.bench.data.record import Accuracy, Compiled, Failed, Run, Skipped, VariantFacts
 from layerbench.bench.stats.estimates import Interval
 from layerbench.bench.terminal import overview, side_by_side
 from layerbench.bench.text.ratio import ratio

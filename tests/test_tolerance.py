@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from layerbench.bench import Layer, Variant, randn
 from layerbench.bench.data.record import Failed
-from layerbench.bench.equivalence import moved, verify, weaknesses
+from layerbench.bench.equivalence import moved, verify, weakness
 from layerbench.bench.equivalence.prove import prove
 from layerbench.bench.equivalence.tolerance import Mismatch, Off, allowed
 from layerbench.bench.subject import make
@@ -160,4 +160,4 @@ def test_constants_rounded_to_float32_may_show_at_every_call_of_an_optimizer() -
         judge(layer, "rounded", truth)
         with pytest.raises(Mismatch, match=r"^output: off by"):
             judge(layer, "wrong", truth)
-    assert weaknesses.weaknesses(truth) == []
+    assert weakness.weaknesses(truth) == []

@@ -159,7 +159,7 @@ def test_a_failure_at_an_odd_size_says_at_which(run) -> None:
 def test_a_variant_that_is_right_only_once_fails(run) -> None:
     outcome = next(record.outcome for record in run.records if record.variant == "remembers")
     assert isinstance(outcome, Failed)
-    assert (outcome.stage, outcome.reason[:15]) == ("verify", "output: off by ")
+    assert outcome.stage == "verify" and "off by" in outcome.reason
 
 
 def test_the_others_are_measured_and_only_they_rank(run) -> None:
@@ -221,8 +221,10 @@ def stateful(module: type[Momentum], calls: int) -> Layer:
 )
 def test_state_that_goes_wrong_at_a_later_call_is_seen_after_several(module: type[Momentum], told: str) -> None:
     after_one, after_four = (prove(stateful(module, calls), ("wrong",), "float32", "cpu", lambda *_: None)["wrong"] for calls in (1, 4))
-    assert not isinstance(after_one, Failed)
-    assert [each.tensor for each in after_one] == ["output", "weight after", "momentum after", "calls after"]
+    if isinstance(after_one, Failed):  # found by calling it again, and by nothing else
+        assert after_one.reason.startswith(("in eval(): output, in train() again", "new data at every call"))
+    else:
+        assert [each.tensor for each in after_one.errors[:4]] == ["output", "weight after", "momentum after", "calls after"]
     assert isinstance(after_four, Failed)
     assert (after_four.stage, after_four.reason[: len(told)]) == ("verify", told)
 

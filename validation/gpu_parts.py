@@ -89,6 +89,44 @@ def run(out: Path, dry: bool) -> None:
     shutil.rmtree(out / "made", ignore_errors=True)
 
 
+def energy(out: Path, dry: bool) -> None:
+    """Joules of a large product, and its time in a burst and under load."""
+    from layerbench.bench.analysis.energy import metered, missing
+    from layerbench.bench.storage import run_file
+    from layerbench.bench.text import units
+
+    chosen = ["--device", "cpu", "--set", "batch=8"] if dry else ["--device", "gpu", "--dtype", "bfloat16", "--set", "batch=8192"]
+    sizes = [word for name in ("in_features", "out_features") for word in ("--set", f"{name}={64 if dry else 4096}")]
+    words = [
+        "-k",
+        "^linear-forward and not compile",
+        "--step",
+        "forward",
+        *chosen,
+        *sizes,
+        "--budget",
+        "15s",
+        "--out",
+        str(out / "made"),
+        "--energy",
+    ]
+    done = subprocess.run([sys.executable, "-m", "layerbench.bench", "run", *words], check=False)
+    say(out, "energy", "run of linear with --energy", f"exit code {done.returncode}", done.returncode == 0)
+    for file in sorted((out / "made" / "results").glob("*.json")):
+        whole = run_file.read(file)
+        shutil.copy(file, out / "energy.json")
+        found = metered(whole)
+        say(out, "energy", "records with energy", f"{len(found)} of {len(whole.records)}", None if dry else bool(found))
+        for each in found:
+            figures = f"{units.joules(each.energy.joules)}, {each.energy.watts:.0f} W, {units.seconds(each.energy.seconds)} sustained"
+            held = f"{each.energy.mhz} MHz{', power limit' if each.energy.power_limited else ''}"
+            burst = f"; {each.burst.sentence(units.seconds)}" if each.burst else ""
+            say(out, "energy", f"linear {each.record.variant}", f"{figures}, {held}{burst}", None)
+        for reason in missing(whole.records):
+            say(out, "energy", "no energy", reason, False)
+    shutil.rmtree(out / "made", ignore_errors=True)
+
+
 def counters(out: Path, dry: bool) -> None:
     """What the GPU counts in a training step of rmsnorm, stock against triton.  In a rehearsal: that there is nothing to count."""
     device = ["--device", "cpu", "--variants", "function"] if dry else ["--device", "gpu", "--dtype", "bfloat16", "--variants", "triton"]
@@ -196,4 +234,4 @@ def _installed() -> str:
     return str(python)
 
 
-BY_NAME = {"proofs": proofs, "clock": clock, "run": run, "counters": counters, "check": check, "tests": tests}
+BY_NAME = {"proofs": proofs, "clock": clock, "run": run, "energy": energy, "counters": counters, "check": check, "tests": tests}

@@ -5,7 +5,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ..data.record import LayerFacts, Measured, Operator, Outcome, Point, Profile, Run
+from ..data.profiled import Operator, Profile
+from ..data.record import LayerFacts, Measured, Outcome, Point, Run
 from ..declare.mistake import Mistake
 from ..plan import planning
 from ..plan.planning import Selection, Task

@@ -13,10 +13,16 @@ def lines(records: Iterable[Record]) -> list[str]:
         if isinstance(record.outcome, Measured | Checked):
             for warning in record.outcome.accuracy.warnings:
                 found.setdefault((record.point.layer, warning), set()).add(record.point.id)
-        for warning in getattr(record.outcome, "warnings", ()):
+        for warning in of_variant(record):
             warned.setdefault((f"{record.point.layer} {record.variant}", warning), set()).add(record.point.id)
     weak = [f"weak check of {layer}, {_points(points)}: {warning}" for (layer, warning), points in found.items()]
     return weak + [f"warning of {name}, {_points(points)}: {warning}" for (name, warning), points in warned.items()]
+
+
+def of_variant(record: Record) -> tuple[str, ...]:
+    """What is said of a variant: its own warnings, and that it is the same layer for ordinary values only."""
+    accuracy = getattr(record.outcome, "accuracy", None)
+    return (*getattr(record.outcome, "warnings", ()), *(accuracy.uses.mark if accuracy and accuracy.uses else ()))
 
 
 def _points(points: set[str]) -> str:

@@ -1,7 +1,7 @@
 """One cell: every variant of a layer at one size, dtype and device.  Here is the order of its passes; what each does is in `passes`.
 
 Once, as the cell is made:   make -> compile -> verify
-For every step:              warm -> time -> recheck -> memory (once) -> profile
+For every step:              warm -> time -> energy (if asked) -> recheck -> memory (once) -> profile
 For a regression check:      warm -> memory
 
 A pass takes every variant that is still in.  A variant that fails is out, with the reason; the rest go on.
@@ -15,15 +15,17 @@ from types import MappingProxyType
 import torch
 
 from ..data.check_record import Facts
-from ..data.record import Accuracy, Compiled, Failed, Measured, Memory, Outcome, Point, Skipped, SweepGraphs, TensorError, Work
+from ..data.record import Accuracy, Compiled, Failed, Measured, Memory, Outcome, Point, Skipped, SweepGraphs, Work
 from ..declare.layer import NOISE_FLOOR, Layer
 from ..declare.mistake import Mistake
-from ..equivalence.prove import Enter
+from ..equivalence.prove import Enter, Proof
 from ..equivalence.verify import Truth
+from ..machine import numa
 from ..plan import steps
 from ..subject import make, torch_settings
 from ..subject.fault import in_words
 from ..subject.make import Subject
+from ..timing.accelerator import Accelerator
 from ..timing.clock import Clock
 from ..timing.measure import Limit
 from . import passes
@@ -32,7 +34,7 @@ from . import passes
 class Cell:
     """Holds what the passes find.  `subjects` are in, `out` says why the others are not; the rest is by variant.
 
-    proofs  variant -> its errors at the layer's odd sizes, or why it failed there.
+    proofs  variant -> its proof at the layer's odd sizes and in use, or why it failed there.
     enter   is told (stage, variant) before each piece of work, so that a death of the process falls on whoever was in hand.
     sweeps  compiled variant -> the graphs that it takes over the whole sweep.
     cold    whether compiling begins with empty caches, so that its seconds say something.
@@ -43,7 +45,7 @@ class Cell:
         layer: Layer,
         point: Point,
         variants: tuple[str, ...],
-        proofs: Mapping[str, list[TensorError] | Failed],
+        proofs: Mapping[str, Proof | Failed],
         enter: Enter,
         sweeps: Mapping[str, SweepGraphs | None] = MappingProxyType({}),
         cold: bool = True,
@@ -71,31 +73,41 @@ class Cell:
                 passes.verify_all(self, {variant: proof for variant, proof in proofs.items() if not isinstance(proof, Failed)})
 
     def measure(
-        self, step: str, clock: Clock, limit: Limit, traces: Path | None, interleaved: bool = True, graph: str = "auto"
+        self,
+        step: str,
+        clock: Clock,
+        limit: Limit,
+        traces: Path | None,
+        interleaved: bool = True,
+        graph: str = "auto",
+        metered: Accelerator | None = None,
     ) -> dict[str, Outcome]:
         """Every variant's outcome at one step, in the order of the variants.  traces: a folder for the profiler's, None for none.
 
         graph: whether short steps are timed in a CUDA graph, as in `choice.finer`.
+        metered: the device whose energy is wanted, None: it is not.
         """
         with make.mode(step):
-            return self._measure(step, clock, limit, traces, interleaved, graph)
+            return self._measure(step, clock, limit, traces, interleaved, graph, metered)
 
-    def _measure(self, step: str, clock: Clock, limit: Limit, traces: Path | None, interleaved: bool, graph: str) -> dict[str, Outcome]:
+    def _measure(
+        self, step: str, clock: Clock, limit: Limit, traces: Path | None, interleaved: bool, graph: str, metered: Accelerator | None
+    ) -> dict[str, Outcome]:
         if not self.reference_is_in():
             return self._in_order({})
         if reason := steps.impossible(step, self.differentiable, self.subjects[self.reference].learns):
             return self._in_order(dict.fromkeys(self.subjects, Skipped("time", reason)))
-        calls = passes.warm(self, step)
-        if not self.reference_is_in():
-            return self._in_order({})
-        timings = passes.time(self, step, calls, clock, limit, interleaved, graph)
+        with numa.bound(numa.near(self.point.device)):
+            calls = passes.warm(self, step)
+            timings = passes.time(self, step, calls, clock, limit, interleaved, graph)
+            energy = {name: passes.energy(self, name, step, metered) for name in timings} if metered else {}
         outcomes: dict[str, Outcome] = {}
         for name, timing in timings.items():
             passes.recheck(self, name)
             passes.weigh(self, name)
             if profile := passes.profile(self, name, step, traces):
                 known = self.memory[name], self.accuracy[name], profile, self.compiled.get(name)
-                outcomes[name] = Measured(timing, *known, self.warnings.get(name, ()), self.work.get(step))
+                outcomes[name] = Measured(timing, *known, self.warnings.get(name, ()), self.work.get(step), energy.get(name))
         return self._in_order(outcomes if self.reference_is_in() else {})
 
     def facts(self, leaks: bool) -> dict[str, Facts | Outcome]:
@@ -108,10 +120,14 @@ class Cell:
                 passes.weigh_itself(self, name, leaks)
         self.reference_is_in()
         known = {
-            name: Facts(self.memory[name], self.compiled.get(name), self.differentiable, subject.learns)
+            name: Facts(self.memory[name], self.compiled.get(name), self.differentiable, subject.learns, self._mark(name))
             for name, subject in self.subjects.items()
         }
         return {name: found for name, found in (known | self.out).items() if name != NOISE_FLOOR}
+
+    def _mark(self, name: str) -> tuple[str, ...]:
+        uses = self.accuracy[name].uses
+        return uses.mark if uses else ()
 
     # --- who is in, who is out ---------------------------------------------------------------------------------------------------
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from ..data.record import Failed, Point, SweepGraphs, TensorError
+from ..data.record import Failed, Point, SweepGraphs
 from ..declare.layer import Layer
-from ..equivalence.prove import Enter, prove
+from ..equivalence.prove import Enter, Proof, prove
 from ..profiling import compiling
 
 
@@ -13,15 +13,17 @@ class Once:
 
     def __init__(self, enter: Enter) -> None:
         self._enter = enter
-        self._proofs: dict[tuple[str, str, str], dict[str, list[TensorError] | Failed]] = {}  # layer, dtype, device -> variant ->
+        self._proofs: dict[tuple[str, str, str], dict[str, Proof | Failed]] = {}  # layer, dtype, device -> variant ->
+        self._thorough: dict[tuple[str, str], str] = {}  # layer, device -> the first dtype, in which all ways of use are tried
         self._sweeps: dict[tuple[str, str, str], SweepGraphs | None] = {}  # layer, variant, device ->
 
-    def proofs(self, layer: Layer, variants: Iterable[str], point: Point) -> dict[str, list[TensorError] | Failed]:
-        """Each variant's errors at the layer's odd sizes and scales of weights, or why it is not the same layer."""
+    def proofs(self, layer: Layer, variants: Iterable[str], point: Point) -> dict[str, Proof | Failed]:
+        """Each variant's proof at the layer's odd sizes, scales of weights and ways of use, or why it is not the same layer."""
         names = tuple(variants)
         known = self._proofs.setdefault((layer.name, point.dtype, point.device), {})
         if new := tuple(name for name in names if name not in known):
-            known |= prove(layer, new, point.dtype, point.device, self._enter)
+            first = self._thorough.setdefault((layer.name, point.device), point.dtype)
+            known |= prove(layer, new, point.dtype, point.device, self._enter, thorough=first == point.dtype)
         return {name: known[name] for name in names}
 
     def sweeps(self, layer: Layer, variants: Iterable[str], device: str) -> dict[str, SweepGraphs | None]:

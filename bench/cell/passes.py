@@ -1,7 +1,7 @@
-"""The passes over the variants of a cell: make, compile, verify, warm, time, recheck, memory, profile.  Their order is the cell's.
+"""The passes over the variants of a cell: make, compile, verify, warm, time, energy, recheck, memory, profile.  Their order is the cell's.
 
 What is timed has only been made and verified, all variants by the same calls in the same number: a pass that leaves but an empty dictionary
-on a tensor makes torch visit it at every call.  Compiling, counting work, memory and profiling are done to doubles, thrown away.
+on a tensor makes torch visit it at every call.  Compiling, counting work, energy, memory and profiling are done to doubles, thrown away.
 Each pass is entered by name, so that a fault falls on the variant and stage it belongs to.
 """
 
@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING
 import torch
 from msgspec import structs
 
-from ..data.record import Failed, Profile, Skipped, TensorError, Timing
+from ..data.profiled import Profile
+from ..data.record import Energy, Failed, Skipped, Timing
 from ..declare.layer import NOISE_FLOOR
-from ..equivalence import interpreter, replay, verify, weaknesses
+from ..equivalence import interpreter, replay, verify, weakness
+from ..equivalence.prove import Proof
 from ..equivalence.verify import Truth
+from ..machine import environment
 from ..machine.contention import Meanwhile
 from ..profiling import compiling, leak, memory, work
 from ..profiling import profile as profiler
@@ -28,8 +31,10 @@ from ..subject import states
 from ..subject.fault import in_words
 from ..subject.make import Subject
 from ..timing import choice
+from ..timing.accelerator import Accelerator
 from ..timing.clock import Call, Clock
 from ..timing.measure import Limit, measure, measure_in_turn
+from ..timing.sustained import sustained
 from .turns import Turns
 
 if TYPE_CHECKING:
@@ -70,9 +75,10 @@ def compile_all(cell: "Cell") -> None:
             cell.compiled[variant] = structs.replace(compiled, sweep=cell.sweeps.get(variant))
 
 
-def verify_all(cell: "Cell", proofs: Mapping[str, list[TensorError]]) -> None:
+def verify_all(cell: "Cell", proofs: Mapping[str, Proof]) -> None:
     """Every variant against the truths of all seeds.  proofs: what is known of it from other sizes."""
-    errors = {variant: [proofs.get(cell.source(variant), [])] for variant in cell.subjects}
+    known = {variant: proofs.get(cell.source(variant), Proof([])) for variant in cell.subjects}
+    errors = {variant: [proof.errors] for variant, proof in known.items()}
     for seed in SEEDS:
         truth = cell.truth
         with cell.attempt("verify", cell.reference):
@@ -85,8 +91,10 @@ def verify_all(cell: "Cell", proofs: Mapping[str, list[TensorError]]) -> None:
                 errors[variant].append(verify.judge(_as_drawn(cell, subject, truth), truth))
             if launches and not launches.count:
                 cell.warnings[variant] = (NO_KERNEL,)
-    warnings = weaknesses.weaknesses(cell.truth)
-    cell.accuracy = {variant: verify.worst(errors[variant], warnings) for variant in cell.subjects}
+    warnings = weakness.weaknesses(cell.truth)
+    for variant in cell.subjects:
+        uses = None if variant == NOISE_FLOOR else known[variant].uses
+        cell.accuracy[variant] = structs.replace(verify.worst(errors[variant], warnings), uses=uses)
 
 
 # --- for every step ----------------------------------------------------------------------------------------------------------------
@@ -131,6 +139,14 @@ def _noted(timing: Timing, uncaptured: str) -> Timing:
     return structs.replace(timing, device=structs.replace(timing.device, uncaptured=uncaptured)) if timing.device else timing
 
 
+def energy(cell: "Cell", name: str, step: str, device: Accelerator) -> Energy | str | None:
+    """A double in a loop under load.  None: the variant is out."""
+    if name in cell.subjects:
+        with cell.attempt("energy", name):
+            return sustained(subjects.call(_used(cell, name), step), device)
+    return None
+
+
 def recheck(cell: "Cell", name: str) -> None:
     """Is it still right, on the buffers that were timed, and on other numbers in them?"""
     if name in cell.subjects:
@@ -162,7 +178,9 @@ def profile(cell: "Cell", name: str, step: str, traces: Path | None) -> Profile 
     """One pass of torch.profiler over a double.  None: the variant is out."""
     if name in cell.subjects:
         with cell.attempt("profile", name):
-            return profiler.profile(subjects.call(_used(cell, name), step), cell.point.device, None if name == NOISE_FLOOR else traces)
+            call, device = subjects.call(_used(cell, name), step), cell.point.device
+            look = environment.driver(device).look
+            return profiler.profile(call, device, None if name == NOISE_FLOOR else traces, lambda: look().mhz)
     return None
 
 

@@ -14,7 +14,7 @@ from ..process.stages import Stages
 from ..profiling import compiling
 from ..subject import torch_settings
 from ..suite import identity, mount
-from ..timing import roofs
+from ..timing import choice, roofs
 from ..timing.choice import clock_for
 from ..timing.clock import Clock
 from ..timing.measure import Limit
@@ -79,7 +79,10 @@ class Session:
         self._enter.take()
         cell = self._cell_of(request)
         traces = Path(request.traces) / point.id if request.traces else None
-        outcomes = cell.measure(point.step, self._clock(point.device), Limit(request.seconds), traces, request.interleaved, request.graph)
+        clock = self._clock(point.device)
+        metered = choice.accelerator_of(clock) if request.energy else None
+        how = request.interleaved, request.graph, metered
+        outcomes = cell.measure(point.step, clock, Limit(request.seconds), traces, *how)
         return self._finished(point, outcomes)
 
     def _finished(self, point: Point, outcomes: Mapping[str, Outcome]) -> Finished:

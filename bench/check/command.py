@@ -1,9 +1,12 @@
 """`layerbench check`: from what was asked for to a `Check`, and its files.  It knows the order of things; each is done elsewhere."""
 
+import re
+import shlex
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from msgspec import structs
@@ -14,9 +17,9 @@ from ..declare.mistake import Mistake
 from ..plan.planning import Selection
 from ..process.stages import Stages
 from ..stats.sequential import Rule
-from ..suite import closure, mount
+from ..suite import closure, copies, mount
 from ..suite.closure import Closure
-from . import examining, pairing, rounds, verdicts, worktrees
+from . import base, caches, dependencies, examining, pairing, rounds, submodules, verdicts, worktrees
 from .executors import Executor
 from .mounting import Opened, Trees, opened
 from .pairing import Benchmark, Plan
@@ -31,6 +34,7 @@ class Order:
     """What the user asked for."""
 
     against: str
+    tip: bool
     suite: str
     selection: Selection
     threads: int
@@ -62,20 +66,22 @@ def check(order: Order, tell: Say) -> Check:
     say("reading both sides")
     head = mount.locate(order.suite)
     root = worktrees.repository(head)
-    commit = worktrees.resolve(root, order.against)
-    sides = (Side(order.against, commit, False), Side("working tree", worktrees.head_commit(root), worktrees.dirty(root)))
+    chosen_base = base.base(root, order.against, order.tip)
+    commit = chosen_base.commit
+    sides = (Side(chosen_base.ref, commit, False), Side("working tree", worktrees.head_commit(root), worktrees.dirty(root)))
     with worktrees.checked_out(root, commit) as worktree:
         trees = Trees(root, worktree, head, worktrees.base_path(root, worktree, head, commit))
         sources = _sources(trees)
-        cache = worktree / ".layerbench-cache"  # shared by all workers: a fresh process need not compile all anew; gone with the worktree
-        variables = {"TORCHINDUCTOR_CACHE_DIR": str(cache)}
+        variables = partial(caches.variables, worktree, sources)
         say("importing both sides")
         with opened(trees, order.threads, _apart(order, trees, sources), variables, order.hang_seconds) as ready:
-            chosen = _plan(order, trees, ready, sources)
+            imported = time.monotonic()  # and extensions built: that is no part of the budget
+            chosen = _plan(order, trees, ready, sources, submodules.missing(root, commit))
             proved = examining.proved(chosen.proved, root, order.threads, order.hang_seconds, say)
-            rows, control, alarm = _measure(order, chosen, ready.executor, begun + order.budget_seconds, say)
+            rows, control, alarm = _measure(order, chosen, ready.executor, imported + order.budget_seconds, say)
             rows += proved
-            notes = _notes(ready, worktree)
+            wanted = dependencies.differences(root, commit)
+            notes = tuple(note for note in (chosen_base.note, dependencies.note(root, commit, wanted), *_notes(ready)) if note)
         _stood_still(trees, sources, {each.file for each in (*chosen.measured, *chosen.proved)})
     return Check(
         schema=SCHEMA,
@@ -95,6 +101,7 @@ def check(order: Order, tell: Say) -> Check:
         control=tuple(control),
         unreliable=alarm,
         notes=notes,
+        dependencies=tuple(wanted),
         stages={stage: round(seconds, 1) for stage, seconds in stages.take().items()},
     )
 
@@ -127,7 +134,8 @@ def _apart(order: Order, trees: Trees, sources: Mapping[str, Mapping[str, Closur
         if found := closure.elsewhere(each, Path(file), trees.root):
             raise Mistake(
                 f"{Path(file).name} imports {found[0]}, which this Python takes from {found[1]} and not from {trees.root}, so both sides "
-                "would run that copy; install the repository in editable form, as  python -m pip install --editable ."
+                "would run that copy; install it in editable form, as  python -m pip install --editable "
+                + shlex.quote(copies.project(trees.root, each.files, found[0].split(".")[-1]))
             )
     if order.isolate:
         return "--isolate"
@@ -139,12 +147,15 @@ def _apart(order: Order, trees: Trees, sources: Mapping[str, Mapping[str, Closur
                 return (
                     f"{Path(file).name} imports {each.absolute[0]} by its plain name, and a process can hold only one module of that name"
                 )
+            if each.digest not in shared and (file := caches.builds(trees.root if side == "head" else trees.worktree, each)):
+                return f"{file} builds an extension, and a process can hold only one of its name"
             if each.digest not in shared and each.everything:
                 return f"what the code reaches cannot be told: {each.everything}"
     return ""
 
 
-def _plan(order: Order, trees: Trees, ready: Opened, sources: Mapping[str, Mapping[str, Closure]]) -> Plan:
+def _plan(order: Order, trees: Trees, ready: Opened, sources: Mapping[str, Mapping[str, Closure]], lost: Mapping[str, str]) -> Plan:
+    """lost: submodules that the base has not, and why."""
     files = {side: {layer.name: _absolute(layer) for layer in ready.layers[side]} for side in ("base", "head")}
     roots = {"base": trees.worktree, "head": trees.root}
     places = {name: str(file.relative_to(roots[side])) for side in files for name, file in files[side].items()}
@@ -156,18 +167,29 @@ def _plan(order: Order, trees: Trees, ready: Opened, sources: Mapping[str, Mappi
         or closure.changed(sources["base"][str(files["base"][name])], sources["head"][str(file)])
     }
     head, base = ready.layers["head"], ready.layers["base"]
-    if not head and not base and not any(ready.broken.values()):
+    torn = [why for side in ("head", "base") for why in ready.broken[side].values()]
+    for file, why in ready.broken["head"].items():
+        if file not in {places[layer.name] for layer in base}:  # then no benchmark would stand for it
+            raise Mistake(f"at the head, {why}; the base has no layers of it to compare with")
+    if not head and not base:
         raise Mistake(f'--suite {order.suite}: no Layer found on either side; write at module level for example  x = Layer("x", ...)')
-    chosen = pairing.pair(head, base, ready.environment.devices, order.selection, places, changed, order.allow_missing)
-    return replace(chosen, settled=tuple(_torn(row, ready) for row in chosen.settled))
+    try:
+        chosen = pairing.pair(head, base, ready.environment.devices, order.selection, places, changed, order.allow_missing)
+    except Mistake as mistake:  # what was asked for may be declared where nothing can be imported
+        raise Mistake(f"{mistake}; besides, {torn[0]}" if torn else str(mistake)) from None
+    return replace(chosen, settled=tuple(_torn(row, ready, lost) for row in chosen.settled))
 
 
-def _torn(row: Row, ready: Opened) -> Row:
+def _torn(row: Row, ready: Opened, lost: Mapping[str, str]) -> Row:
     """A layer that only one side has may be in a file that does not import on the other."""
     if row.verdict == "missing" and (why := ready.broken["head"].get(row.file)):
-        return structs.replace(row, verdict="wrong", reason=f"at the head, {why}")
+        place = re.match(r"(.+?), line (\d+)", why)  # of the error, which may be in another file
+        file, line = (place[1], int(place[2])) if place else (row.file, 1)
+        return structs.replace(row, verdict="import error", file=file, line=line, reason=f"at the head, {why}")
     if row.verdict == "new" and (why := ready.broken["base"].get(row.file)):
-        return structs.replace(row, reason=f"at the base, {why}")
+        return structs.replace(row, verdict="not compared", reason="; ".join((f"at the base, {why}", *lost.values())))
+    if row.verdict == "new" and (path := next((path for path in lost if row.file.startswith(f"{path}/")), "")):
+        return structs.replace(row, verdict="not compared", reason=lost[path])
     return row
 
 
@@ -175,9 +197,8 @@ def _absolute(layer: LayerFacts) -> Path:
     return Path.cwd() / layer.file
 
 
-def _notes(ready: Opened, worktree: Path) -> tuple[str, ...]:
-    torn = [f"{side}: {why}" for side in ("head", "base") for why in ready.broken[side].values()]
-    return tuple(note for note in (worktrees.submodule_note(worktree), *torn) if note)
+def _notes(ready: Opened) -> list[str]:
+    return [f"{side}: {why}" for side in ("head", "base") for why in ready.broken[side].values()]
 
 
 # --- measuring -----------------------------------------------------------------------------------------------------------------------

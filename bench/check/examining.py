@@ -97,4 +97,6 @@ def _prove(worker: Worker, benchmark: Benchmark) -> Outcome:
 def _proved_row(benchmark: Benchmark, outcome: Outcome) -> Row:
     if isinstance(outcome, Failed):
         return benchmark.row("wrong", f"head failed at {outcome.stage}: {outcome.reason}")
-    return benchmark.row("proved" if isinstance(outcome, Checked) else "skipped", getattr(outcome, "reason", ""))
+    if isinstance(outcome, Checked):
+        return benchmark.row("proved", "; ".join((outcome.reason, *(outcome.accuracy.uses.mark if outcome.accuracy.uses else ()))))
+    return benchmark.row("skipped", getattr(outcome, "reason", ""))

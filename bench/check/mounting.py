@@ -34,16 +34,18 @@ class Opened:
 
 
 @contextmanager
-def opened(trees: Trees, threads: int, apart: str, variables: Mapping[str, str], hang_seconds: float) -> Iterator[Opened]:
+def opened(
+    trees: Trees, threads: int, apart: str, variables: Callable[[tuple[str, ...]], Mapping[str, str]], hang_seconds: float
+) -> Iterator[Opened]:
     """Both sides, ready to be asked; their workers end on the way out.
 
     apart      why the sides must not share a process; "" where nobody knows a reason yet.
-    variables  for the workers' environment.
+    variables  sides -> what the environment of a worker that has them is.
     """
     workers: list[Worker] = []
 
     def worker(*sides: str) -> Worker:
-        workers.append(Worker(_first(trees, sides, threads), variables, hang_seconds))
+        workers.append(Worker(_first(trees, sides, threads), variables(sides), hang_seconds))
         return workers[-1]
 
     try:

@@ -38,7 +38,7 @@ def before_timing(benchmark: Benchmark, base: Known | Fault, head: Known | Fault
         why = f"{side} failed{stage}: {known.reason}" if isinstance(known, Failed | Fault) else getattr(known, "reason", "")
         if isinstance(known, Skipped) and known.stage == "compile":  # no compiler here; at any other stage its reference has failed
             return benchmark.row("skipped", why)
-        return benchmark.row("wrong" if side == "head" else "new", why)
+        return benchmark.row("wrong" if side == "head" else "not compared", why)
     if difference:
         return benchmark.row("different", difference)
     both = [each for each in (base, head) if isinstance(each, Facts)]
@@ -53,13 +53,13 @@ def timed_row(benchmark: Benchmark, base: Known | Fault, head: Known | Fault, ti
     track = Track(benchmark.point, benchmark.variant)
     found = timed.found
     if fault := found.faults.get(track):
-        verdict = "wrong" if fault.side == "head" else "new"
+        verdict = "wrong" if fault.side == "head" else "not compared"
         return structs.replace(benchmark.row(verdict, f"{fault.side} failed while it was timed: {fault.reason}"), exact=numbers)
     units, again = found.units[track], timed.confirmation.get(track, [])
     verdict, reason = _verdict(track, timed)
     worse = any(each.worse for each in numbers)
     verdict = "larger" if worse and verdict != "slower" else verdict
-    row = benchmark.row(verdict, reason)
+    row = benchmark.row(verdict, "; ".join(filter(None, (reason, *head.warnings))))
     spread = sequential.afterwards(found.spread) if again else found.spread
     estimate = _estimate(again or units, spread, timed.rule)
     return structs.replace(row, units=tuple(units), confirmation=tuple(again), estimate=estimate, exact=numbers)

@@ -1,7 +1,4 @@
-"""The two sides of a check as folders: the repository that holds a suite, and a commit of it beside it.  Nothing is imported or measured.
-
-Git does the work, in processes that run none of the user's hooks and take nothing over from a git that runs us, as in a hook.
-"""
+"""The two sides of a check as folders: the repository that holds a suite, and a commit of it beside it.  Nothing is imported here."""
 
 import contextlib
 import difflib
@@ -9,20 +6,16 @@ import fcntl
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ..declare.mistake import Mistake
+from . import git, submodules
 
 PREFIX = "layerbench-base-"  # of the folders that commits are checked out into; by it a later check finds what a killed one left
+BRANCH, HASH = re.compile(r"[A-Za-z_][\w./-]*"), re.compile(r"HEAD|[0-9a-f]{7,64}")
 SIMILAR = 0.5  # share of equal lines above which a new file is an old one renamed; git's own default
-HANDED_DOWN = (  # git sets them for its hooks; they would name another repository than the suite's
-    *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES"),
-    *("GIT_NAMESPACE", "GIT_PREFIX"),
-)
-SETTINGS = ("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false")
 
 
 def repository(suite: Path) -> Path:
@@ -30,33 +23,33 @@ def repository(suite: Path) -> Path:
     folder = suite.resolve() if suite.is_dir() else suite.resolve().parent
     if not any((each / ".git").exists() for each in (folder, *folder.parents)):
         raise Mistake(f"{suite} is in no git repository, so there is no earlier state to check against; give --suite PATH of one that is")
-    root = Path(_git(folder, "rev-parse", "--show-toplevel").rstrip("\n"))
-    if _run(root, "check-ignore", "--quiet", "--", str(suite.resolve())).returncode == 0:
+    root = Path(git.output(folder, "rev-parse", "--show-toplevel").rstrip("\n"))
+    if git.run(root, "check-ignore", "--quiet", "--", str(suite.resolve())).returncode == 0:
         raise Mistake(f"{suite} is ignored by git, so no commit has it to check against; give --suite PATH of one that git tracks")
     return root
 
 
 def head_commit(root: Path) -> str:
     """The full hash of the commit that the working tree is based on.  Raises Mistake where there is no commit yet."""
-    if not (commit := _object(root, "HEAD")):
+    if not (commit := git.name_of(root, "HEAD")):
         raise Mistake(f"{root} has no commit yet, so there is nothing to check against; type  git add . && git commit")
     return commit
 
 
 def dirty(root: Path) -> bool:
     """Whether the working tree differs from its commit: tracked files changed, or new ones that git does not ignore."""
-    return bool(_git(root, "status", "--porcelain", "--untracked-files=normal"))
+    return bool(git.output(root, "status", "--porcelain", "--untracked-files=normal"))
 
 
 def resolve(root: Path, ref: str) -> str:
     """The full hash of the commit that the user named.  Raises Mistake that says how to get it where it is not here."""
-    found = "" if ref.startswith("-") else _object(root, ref)  # no name of a commit begins so: it is an option gone astray
+    found = "" if ref.startswith("-") else git.name_of(root, ref)  # no name of a commit begins so: it is an option gone astray
     if not found:
         head_commit(root)
         raise Mistake(f"--against {ref}: {_unknown(root, ref)}")
     # In two steps, as  :/words^{commit}  would look for the words "words^{commit}".
-    if not (commit := _object(root, f"{found}^{{commit}}")):
-        kind = _run(root, "cat-file", "-t", found).stdout.strip()
+    if not (commit := git.name_of(root, f"{found}^{{commit}}")):
+        kind = git.run(root, "cat-file", "-t", found).stdout.strip()
         raise Mistake(f"--against {ref}: {f'this is a {kind}, not a commit; give a commit' if kind else _unknown(root, ref)}")
     return commit
 
@@ -65,7 +58,7 @@ def resolve(root: Path, ref: str) -> str:
 def checked_out(root: Path, commit: str) -> Iterator[Path]:
     """The files of a commit in a new folder, as a worktree of git's, which is removed on the way out.
 
-    A check that was killed leaves its folder, so first those are removed that no living check holds.  Submodules stay empty.
+    A check that was killed leaves its folder, so first those are removed that no living check holds.
     """
     with _turns(root) as turn:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX)).resolve()
@@ -73,18 +66,12 @@ def checked_out(root: Path, commit: str) -> Iterator[Path]:
             try:
                 with turn():
                     _remove_abandoned(root)
-                    _git(root, "worktree", "add", "--quiet", "--detach", str(folder), commit)
+                    git.output(root, "worktree", "add", "--quiet", "--detach", str(folder), commit)
+                submodules.fill(root, folder, commit)
                 yield folder
             finally:
                 with turn():
                     _remove(root, folder)
-
-
-def submodule_note(worktree: Path) -> str:
-    """One sentence where the commit has submodules, which are not checked out with it; else ""."""
-    if not (worktree / ".gitmodules").exists():
-        return ""
-    return "the base was checked out without its submodules: a layer that imports from one fails there"
 
 
 def base_path(root: Path, worktree: Path, head_path: Path, commit: str) -> Path | None:
@@ -101,7 +88,7 @@ def base_path(root: Path, worktree: Path, head_path: Path, commit: str) -> Path 
 
 def _renamed(root: Path, worktree: Path, path: Path, commit: str) -> Path | None:
     """The file that was most like this one, among those that the working tree has no more."""
-    gone = _git(root, "diff-index", "--name-only", "--no-renames", "--diff-filter=D", "-z", commit).split("\0")
+    gone = git.output(root, "diff-index", "--name-only", "--no-renames", "--diff-filter=D", "-z", commit).split("\0")
     # What was only taken out of git's index still lies in the working tree, and is no earlier name of anything.
     candidates = [worktree / name for name in gone if name.endswith(path.suffix) and not (root / name).exists()]
     likeness = {each: _likeness(each, path) for each in candidates if each.is_file()}
@@ -118,24 +105,30 @@ def _likeness(old: Path, new: Path) -> float:
 
 def _unknown(root: Path, ref: str) -> str:
     """What to type for a name that git does not know here."""
-    remotes = _git(root, "remote").split()
+    remotes = git.output(root, "remote").split()
     for remote in remotes:
-        if _object(root, f"refs/remotes/{remote}/{ref}"):
+        if git.name_of(root, f"refs/remotes/{remote}/{ref}"):
             return f"git knows no such commit here, but it knows {remote}/{ref}; type  --against {remote}/{ref}"
     remote = next((each for each in remotes if re.fullmatch(rf"{re.escape(each)}/[\w./-]+", ref)), "")
     branch = ref.removeprefix(f"{remote}/")
-    if _git(root, "rev-parse", "--is-shallow-repository").strip() == "true":
-        fetch = f"--depth 1 {remote} {branch}:refs/remotes/{ref}" if remote else "--unshallow"
-        return f"this clone is shallow and does not have it; type  git fetch {fetch}  (in CI: check out with fetch-depth: 0)"
+    named = len(remotes) == 1 and bool(BRANCH.fullmatch(ref)) and not HASH.fullmatch(ref)  # perhaps a branch of it, as `main`
+    place = remote or (remotes[0] if named else "")
+    wanted = f"{place} {branch}:refs/remotes/{place}/{branch}"
+    if git.output(root, "rev-parse", "--is-shallow-repository").strip() == "true":
+        fetch = f"--unshallow {wanted}" if place else "--unshallow"
+        then = "" if remote or not place else f"  and  --against {place}/{branch}"
+        return f"this clone is shallow and does not have it; type  git fetch {fetch}{then}  (in CI: check out with fetch-depth: 0)"
     if remote:
-        return f"git knows no such commit here; type  git fetch {remote} {branch}:refs/remotes/{ref}  and check again"
+        return f"git knows no such commit here; type  git fetch {wanted}  and check again"
+    if place:
+        return f"git knows no such commit here; if it is a branch of {place}, type  git fetch {wanted}  and  --against {place}/{branch}"
     return "git knows no such commit here; give a branch, a tag or a hash, as  git branch --all  and  git tag  list them"
 
 
 @contextlib.contextmanager
 def _turns(root: Path) -> Iterator[Callable[[], contextlib.AbstractContextManager[None]]]:
     """Turns for what changes the worktrees of a repository: two gits that do it at once trip over each other's half-written files."""
-    shared = os.open(root / _git(root, "rev-parse", "--git-common-dir").rstrip("\n"), os.O_RDONLY)
+    shared = os.open(root / git.output(root, "rev-parse", "--git-common-dir").rstrip("\n"), os.O_RDONLY)
 
     @contextlib.contextmanager
     def turn() -> Iterator[None]:
@@ -155,7 +148,7 @@ def _turns(root: Path) -> Iterator[Callable[[], contextlib.AbstractContextManage
 
 def _remove_abandoned(root: Path) -> None:
     """Remove what killed checks left.  Who still holds the lock beside its folder is alive."""
-    lines = _git(root, "worktree", "list", "--porcelain").splitlines()
+    lines = git.output(root, "worktree", "list", "--porcelain").splitlines()
     listed = [Path(line.removeprefix("worktree ")) for line in lines if line.startswith("worktree ")]
     for folder in listed[1:]:  # the first is the repository itself
         if folder.name.startswith(PREFIX) and folder != root:
@@ -203,39 +196,6 @@ def _lock(folder: Path) -> Path:
 def _remove(root: Path, folder: Path) -> None:
     """Remove a worktree and what git knows of it; twice --force, since one that was killed at birth is locked."""
     words = ("worktree", "remove", "--force", "--force", str(folder))
-    if _run(root, *words).returncode != 0:
+    if git.run(root, *words).returncode != 0:
         shutil.rmtree(folder, ignore_errors=True)
-        _run(root, *words)  # git forgets one whose folder is gone; where it never knew of it, this does nothing
-
-
-def _object(root: Path, name: str) -> str:
-    """The hash of what a name stands for; "" where git knows nothing of that name."""
-    found = _run(root, "rev-parse", "--verify", "--quiet", name).stdout.strip()
-    return found if re.fullmatch("[0-9a-f]{40,64}", found) else ""
-
-
-def _git(folder: Path, *words: str) -> str:
-    """What git prints.  Raises Mistake with git's own words where it fails."""
-    done = _run(folder, *words)
-    if done.returncode != 0:
-        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
-        fatal = next((line for line in lines if line.startswith("fatal:")), lines[-1])
-        # The last line is often what to type, as for a folder that is somebody else's.
-        raise Mistake(f"git {words[0]} failed in {folder}: {'; '.join(dict.fromkeys((fatal, lines[-1])))}")
-    return done.stdout
-
-
-def _run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if name not in HANDED_DOWN}
-    try:
-        return subprocess.run(
-            ["git", "-C", str(folder), *SETTINGS, *words],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="surrogateescape",  # a file's name may be any bytes
-            env=environment | {"GIT_OPTIONAL_LOCKS": "0"},  # looking must not hold up a git of the user's
-            check=False,
-        )
-    except FileNotFoundError as error:
-        raise Mistake("git was not found; a check needs it for the state to check against: install git, or put it on PATH") from error
+        git.run(root, *words)  # git forgets one whose folder is gone; where it never knew of it, this does nothing

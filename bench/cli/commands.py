@@ -68,11 +68,11 @@ def measure(
         tasks = planning.plan(described.layers, described.environment.devices, selection)
         if left := len(described.layers) - len(planning.wanted(described.layers, selection)):
             print(f"{left} of {len(described.layers)} layers are measured on request only: --all, or -k NAME", file=sys.stderr)
+        for words in forecast.warnings(tasks, described.layers, order.budget_seconds, order.energy):
+            print(f"layerbench: {words}", file=sys.stderr)
         if dry_run:
             _print_plan(tasks)
             return None
-        if words := forecast.warning(tasks, described.layers, order.budget_seconds):
-            print(f"layerbench: {words}", file=sys.stderr)
         begun = started.isoformat(timespec="seconds")
         facts = described.environment, described.layers
         header = Run(SCHEMA, "", begun, 0.0, command, order.suite, order.interleaved, *facts, (), graph=order.graph)
@@ -113,7 +113,8 @@ def run_again(file: Path, seconds: float, out: Path, command: str, hang_seconds:
             layers=described.layers,
             records=(),
         )
-        order = Order(from_anywhere(old.suite), Selection(), threads, seconds, hang_seconds)
+        metered = any(getattr(record.outcome, "energy", None) is not None for record in old.records)
+        order = Order(from_anywhere(old.suite), Selection(), threads, seconds, hang_seconds, energy=metered)
         work = job.begin_again(old, untold, Begun(run, order, ()), out / "results")
         whole = _carry_out(work, described, worker, prover)
     return show(whole, out, open_page)
@@ -162,17 +163,21 @@ def check_suite(order: CheckOrder, as_json: bool, out: Path) -> int:
         print("layerbench: interrupted before there was a verdict; nothing was written", file=sys.stderr)
         return 130
     except check_command.Edited as edited:
-        print(f"layerbench: {edited}; there is no verdict", file=sys.stderr)
+        invocation.complain(f"{edited}; there is no verdict")
         return 4
     except Mistake:
         raise
     except Exception:  # noqa: BLE001  a fault of ours must not read as a regression, which Python's own exit code 1 would be
         traceback.print_exc()
-        print("layerbench: a fault of layerbench itself, please report it; there is no verdict", file=sys.stderr)
-        return 4
-    found = structs.replace(found, name=output.claim(out, datetime.fromisoformat(found.started)))
-    paths = check_files.write(found, out)
-    check_files.add_to_summary(found)
+        invocation.complain("a fault of layerbench itself, please report it; there is no verdict")
+        return 5
+    paths: dict[str, Path] = {}
+    try:  # a verdict that took minutes is not lost with its files
+        found = structs.replace(found, name=output.claim(out, datetime.fromisoformat(found.started)))
+        paths = check_files.write(found, out)
+        check_files.add_to_summary(found)
+    except Mistake as mistake:
+        print(f"layerbench: warning: {mistake}", file=sys.stderr)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         print(*annotations.lines(found), sep="\n", file=sys.stderr if as_json else sys.stdout)
     if as_json:

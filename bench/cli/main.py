@@ -4,6 +4,7 @@ Exit codes: 0 fine · 1 something failed or got slower · 2 usage or declaration
 """
 
 import shlex
+import signal
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -12,7 +13,6 @@ from typing import Annotated
 import typer
 
 from ..declare.mistake import Mistake
-from ..plan.planning import Selection
 from ..text import invocation
 from . import options
 
@@ -63,6 +63,7 @@ def run(
     tf32: options.Tf32 = False,
     clock: options.Clock = DEFAULT_CLOCK,
     graph: options.Graph = "auto",
+    energy: options.Energy = False,
     quiet: options.Quiet = False,
     resume: options.Resume = False,
     against: options.Against = None,
@@ -75,7 +76,7 @@ def run(
     from . import commands, first_file
 
     if resume:
-        _nothing_else(context)
+        options.nothing_else(context)
         raise typer.Exit(commands.resume_run(Path(first) if first else None, out, open_page))
     if against or inputs:
         suite = first_file.write(first, against or [], inputs or [], out / "results", "" if suite == DEFAULT_SUITE else suite)
@@ -83,10 +84,10 @@ def run(
         if not first.endswith(".journal"):
             raise Mistake(f"{first}: say what to hold it against, as  --against mine:Fast --input 8x512;  a journal goes with --resume")
         raise Mistake(f"{first}: a journal is given with --resume; type  {invocation.command()} run --resume {first}")
-    chosen = _selection(expression, device, dtype, step, optimizer, sizes, everything)
+    chosen = options.selection(expression, device, dtype, step, optimizer, sizes, everything)
     command = "layerbench " + shlex.join(sys.argv[1:])
     seconds = durations.parse(budget)
-    order = Order(suite, chosen, threads, seconds, hang_limit, tf32, not sequential, graph)
+    order = Order(suite, chosen, threads, seconds, hang_limit, tf32, not sequential, graph, energy)
     raise typer.Exit(commands.run_suite(order, out, command, dry_run, quiet, open_page, clock))
 
 
@@ -146,7 +147,7 @@ def explain(
     """
     from . import explaining
 
-    chosen = _selection(expression, device, dtype, step, optimizer, sizes, everything=True)
+    chosen = options.selection(expression, device, dtype, step, optimizer, sizes, everything=True)
     command = "layerbench " + shlex.join(sys.argv[1:])
     raise typer.Exit(explaining.explain_point(suite, layer, chosen, variants, run_file, threads, out, command, counters))
 
@@ -166,6 +167,7 @@ def compare(
 @app.command()
 def check(
     against: Annotated[str, typer.Option(metavar="REF", help="The commit, branch or tag to check the working tree against.")],
+    tip: options.Tip = False,
     suite: options.Suite = DEFAULT_SUITE,
     expression: options.Words = "",
     device: options.Devices = None,
@@ -188,18 +190,19 @@ def check(
 ) -> None:
     """Did the working tree, against REF, make any layer slower, larger or wrong?
 
-    Exit codes: 0 no, 1 yes, 2 usage, 3 inconclusive under --strict, 4 an unreliable machine or nothing to compare.
+    Exit codes: 0 no, 1 yes, 2 usage, 3 inconclusive under --strict, 4 an unreliable machine, or nothing compared or decided.
     """
     from ..check.command import Order
     from ..plan import budget as durations
     from . import commands
 
-    chosen = _selection(expression, device, dtype, step, optimizer, sizes, everything=True)
+    chosen = options.selection(expression, device, dtype, step, optimizer, sizes, everything=True)
     slow = options.share("--threshold", threshold)
     if tolerance and not options.share("--tolerance", tolerance) < slow:
         raise Mistake(f"--tolerance {tolerance}: it must be below the threshold, which is {threshold}")
     order = Order(
         against=against,
+        tip=tip,
         suite=suite,
         selection=chosen,
         threads=threads,
@@ -217,31 +220,25 @@ def check(
     raise typer.Exit(commands.check_suite(order, as_json, out))
 
 
-def _nothing_else(context: typer.Context) -> None:
-    """Raises Mistake where an option stands beside --resume that would be taken from the journal."""
-    for parameter in context.command.params:
-        source = context.get_parameter_source(parameter.name or "")
-        if source is not None and source.name == "COMMANDLINE" and parameter.name not in ("resume", "first", "out", "open_page"):
-            raise Mistake(f"--resume takes everything from the journal: remove {parameter.opts[0]}, or remove --resume to start a new run")
-
-
-def _selection(
-    expression: str,
-    device: options.Devices,
-    dtype: options.Dtypes,
-    step: options.Steps,
-    optimizer: options.Optimizers,
-    sizes: options.Sizes,
-    everything: bool,
-) -> Selection:
-    devices, dtypes, steps, optimizers = (tuple(each or ()) for each in (device, dtype, step, optimizer))
-    return Selection(expression, devices, dtypes, steps, options.size_values(sizes or []), everything, optimizers)
-
-
 def main() -> None:
-    """The `layerbench` command."""
+    """The `layerbench` command.  A signal that ends it is taken as Ctrl-C, so that nothing is left behind, and told by the exit code."""
+    ended: list[int] = []
+
+    def end(number: int, _: object) -> None:
+        ended.append(number)
+        raise KeyboardInterrupt
+
+    for each in (signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])):
+        if signal.getsignal(each) is signal.SIG_DFL:
+            signal.signal(each, end)
     try:
         app(prog_name="layerbench")
     except Mistake as mistake:
-        print(f"layerbench: {mistake}", file=sys.stderr)
+        invocation.complain(str(mistake))
         sys.exit(2)
+    except SystemExit as ending:
+        if ended:
+            sys.exit(128 + ended[0])
+        if ending.code == 2:
+            invocation.annotate("layerbench was called wrongly: the log says how")
+        raise

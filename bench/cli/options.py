@@ -1,4 +1,4 @@
-"""The options of the commands: what their help says, and how a word of one is read.  What several of them mean together is cli's."""
+"""The options of the commands: what their help says, and how a word of one is read.  And what several of them mean together."""
 
 import os
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ..declare.mistake import Mistake
+from ..plan.planning import Selection
 
 
 def _above_zero(seconds: float) -> float:
@@ -65,6 +66,7 @@ HangLimit = Annotated[
         callback=_above_zero,
     ),
 ]
+Tip = Annotated[bool, typer.Option("--tip", help="Of a branch take the newest commit, not the one that HEAD left it at.")]
 Tolerance = Annotated[
     str, typer.Option(metavar="PERCENT", help="A slow-down up to this is no failure.  Default: a tenth of the threshold.")
 ]
@@ -108,6 +110,9 @@ Counters = Annotated[
 ]
 Tf32 = Annotated[
     bool, typer.Option("--tf32", help="On a GPU, let float32 products and convolutions use TF32, in every variant and the reference.")
+]
+Energy = Annotated[
+    bool, typer.Option("--energy", help="On a GPU, measure the energy of a call and its time under load too: 1.5 s per variant and point.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No line per finished point where there is no terminal.")]
 
@@ -167,3 +172,24 @@ def size_values(words: list[str]) -> dict[str, tuple[int, ...]]:
         except ValueError:
             raise Mistake(f"--set {word}: write a dimension and its values, as --set batch=1,8,64") from None
     return sizes
+
+
+def nothing_else(context: typer.Context) -> None:
+    """Raises Mistake where an option stands beside --resume that would be taken from the journal."""
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if source is not None and source.name == "COMMANDLINE" and parameter.name not in ("resume", "first", "out", "open_page"):
+            raise Mistake(f"--resume takes everything from the journal: remove {parameter.opts[0]}, or remove --resume to start a new run")
+
+
+def selection(
+    expression: str,
+    device: list[str] | None,
+    dtype: list[str] | None,
+    step: list[str] | None,
+    optimizer: list[str] | None,
+    sizes: list[str] | None,
+    everything: bool,
+) -> Selection:
+    devices, dtypes, steps, optimizers = (tuple(each or ()) for each in (device, dtype, step, optimizer))
+    return Selection(expression, devices, dtypes, steps, size_values(sizes or []), everything, optimizers)

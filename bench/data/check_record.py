@@ -11,7 +11,7 @@ SCHEMA = 1
 # 1  2026-11: first.
 
 FEWEST_UNITS = 4  # before which nothing is decided
-FAILURES = ("wrong", "missing", "different", "slower", "larger")  # verdicts that fail the check, the worst first
+FAILURES = ("wrong", "import error", "missing", "different", "slower", "larger")  # verdicts that fail the check, the worst first
 
 
 class Unit(Struct, frozen=True):
@@ -42,6 +42,7 @@ class Facts(Struct, frozen=True, tag="facts"):
     compiled: Compiled | None
     differentiable: bool = True  # whether there is a backward to time
     learns: bool = True  # whether there is a parameter to update
+    warnings: tuple[str, ...] = ()  # what must be said wherever it is measured
 
 
 class Exact(Struct, frozen=True):
@@ -56,10 +57,12 @@ class Exact(Struct, frozen=True):
 class Row(Struct, frozen=True):
     """One benchmark: a variant at a point, with the verdict on it.
 
-    verdict   failures: wrong (head is not the same layer any more, or fails), missing (only the base has it), different (its reference
-              computes something else than the base's did), slower (confirmed), larger (bytes, graphs or breaks).
+    verdict   failures: wrong (head is not the same layer any more, or fails), import error (its file at the head), missing (only the
+              base has it), different (its reference computes something else than the base's did), slower (confirmed), larger (bytes,
+              graphs or breaks).
               Others: faster, clear (slower by less than the threshold), inconclusive, unchanged (same source on both sides, so not
-              measured), new (only the head has it, or the base's cannot run), proved (values only, no GPU here), skipped.
+              measured), new (only the head has it), not compared (the base has it, and it cannot run or be imported there), proved
+              (values only, no GPU here), skipped.
     reason    one sentence where the numbers do not say it all; "" where they do.
     """
 
@@ -109,19 +112,26 @@ class Check(Struct, frozen=True):
     control: tuple[Row, ...] = ()
     unreliable: str = ""  # the control's alarm in words; then no timing verdict counts
     notes: tuple[str, ...] = ()
+    dependencies: tuple[str, ...] = ()  # files that want other packages than at the base; both sides ran the installed ones
     stages: dict[str, float] = {}  # seconds by what was done: reading, importing, verifying, comparing, timing, confirming, proving
 
 
 def compared(row: Row) -> bool:
     """Whether head was held against base: not where only one has it, nor where the time was up before there was anything to look at."""
     undecided = row.verdict == "inconclusive" and len(row.units) < FEWEST_UNITS
-    return row.verdict not in ("new", "skipped") and not undecided
+    return row.verdict not in ("new", "skipped", "not compared") and not undecided
+
+
+def nothing_decided(check: Check) -> bool:
+    """Whether benchmarks were timed, and of none it is known whether it got slower."""
+    verdicts = {row.verdict for row in check.rows}
+    return "inconclusive" in verdicts and not verdicts & {*FAILURES, "faster", "clear", "proved"}
 
 
 def exit_code(check: Check) -> int:
-    """0 pass · 1 regression · 3 inconclusive under --strict · 4 unreliable machine, or nothing was compared."""
+    """0 pass · 1 regression · 3 inconclusive under --strict · 4 unreliable machine, or nothing was compared, or nothing decided."""
     if any(row.verdict in FAILURES and not (check.unreliable and row.verdict == "slower") for row in check.rows):
         return 1
-    if check.unreliable or not any(map(compared, check.rows)):
+    if check.unreliable or not any(map(compared, check.rows)) or nothing_decided(check):
         return 4
     return 3 if check.strict and any(row.verdict == "inconclusive" for row in check.rows) else 0

@@ -5,8 +5,10 @@ msgspec structs, so that one definition gives the types, the JSON and the messag
 
 from msgspec import Struct, field
 
-SCHEMA = 1
-# 1  2026-11: first.
+from .profiled import Profile
+from .uses import Uses
+
+SCHEMA = 1  # 2026-11: the first
 
 
 class Point(Struct, frozen=True):
@@ -65,6 +67,7 @@ class OnDevice(Struct, frozen=True):
     discarded: dict[str, int] = {}  # why -> samples that were taken again
     mhz: tuple[int, ...] = ()  # clock of the device after each sample; 0: not known
     uncaptured: str = ""  # why a CUDA graph was not what was timed, where that was tried
+    power_limited: int = 0  # samples after which the power limit held the clock down: a regime, they count like the others
 
 
 class Timing(Struct, frozen=True):
@@ -103,6 +106,7 @@ class TensorError(Struct, frozen=True):
 class Accuracy(Struct, frozen=True):
     tensors: tuple[TensorError, ...]
     warnings: tuple[str, ...] = ()  # a check that could not have failed is said here
+    uses: Uses | None = None  # None: not asked, as in run files from before it was
 
     @property
     def slack(self) -> float:
@@ -129,23 +133,15 @@ class SweepGraphs(Struct, frozen=True):
     graphs: int  # one is the first compilation; the others are recompilations
 
 
-class Operator(Struct, frozen=True):
-    """One row of the profiler's table, summed over the profiled calls.  Self time: without the operators called inside."""
+class Energy(Struct, frozen=True):
+    """A step in a loop between two ticks of the device's counter of energy: the whole board under load, what it takes idle included."""
 
-    name: str
+    joules: float  # per call
+    watts: float
+    seconds: float  # per call of the loop, a second and more: sustained, where the samples are short bursts
     calls: int
-    cpu_seconds: float
-    device_seconds: float
-    allocated_bytes: int
-
-
-class Profile(Struct, frozen=True):
-    """One torch.profiler pass.  Its times include the profiler's own cost: they explain, they do not rank."""
-
-    calls: int  # steps of the variant that were profiled
-    wall_seconds: float  # all of them together, profiler on
-    operators: tuple[Operator, ...]  # most self time first
-    trace: str  # path of the trace file beside the run file; "" when none was written
+    mhz: int  # clock of the device at the end; 0: not known
+    power_limited: bool  # whether the power limit held the clock down then
 
 
 class Work(Struct, frozen=True):
@@ -164,6 +160,7 @@ class Measured(Struct, frozen=True, tag="measured"):
     compiled: Compiled | None = None  # None: the variant is not compiled
     warnings: tuple[str, ...] = ()
     work: Work | None = None  # None: not counted
+    energy: Energy | str | None = None  # str: why it could not be measured; None: not asked for
 
 
 class Checked(Struct, frozen=True, tag="checked"):
@@ -179,7 +176,7 @@ class Skipped(Struct, frozen=True, tag="skipped"):
 
 
 class Failed(Struct, frozen=True, tag="failed"):
-    stage: str  # make | compile | verify | warm | time | recheck | memory | profile
+    stage: str  # make | compile | verify | ways | warm | time | energy | recheck | memory | profile
     reason: str
 
 

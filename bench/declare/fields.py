@@ -3,7 +3,7 @@
 import inspect
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from .mistake import Mistake
 
@@ -74,3 +74,12 @@ def takes(function: Callable[..., object], *arguments: str) -> bool:
 
 def parameters(function: Callable[..., object]) -> str:
     return str(inspect.signature(function))
+
+
+def check_flags(layer: str, sweep: Mapping[str, object], **flags: object) -> None:
+    """Raises Mistake where one is neither True nor False, or asks for rows where there are none."""
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise Mistake(f"layer {layer!r}: {name} is {shown(value)}; write True or False")
+    if flags["batch_invariant"] and "batch" not in sweep:
+        raise Mistake(f'layer {layer!r}: batch_invariant is True; name the dimension of the rows "batch" in the sweep, or remove it')

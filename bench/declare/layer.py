@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NoReturn, get_args
 
-from .fields import DIMENSION, NAME, check_name, is_module, is_size, parameters, shown, takes
+from .fields import DIMENSION, NAME, check_flags, check_name, is_module, is_size, parameters, shown, takes
 from .inputs import Draw, Size, draws_of, is_keyword, wrong_argument
 from .mistake import Mistake
 from .variant import ANY, Variant
@@ -35,15 +35,15 @@ class Layer:
                any other function is the layer itself.
     variants   name -> Variant.  The first is the reference: weights are copied from it, ratios are taken against it.
     verify_at  more sizes at which variants must agree, each overriding some of the sweep's smallest values;
-               choose some that are no multiple of any block.  None given: the first dimension at 3.
+               choose some that are no multiple of any block.  None given: the first dimension at 3, then each at odd sizes.
     absent     variant -> a sentence that says why the layer does not have it; the report shows it.
     law        of a random layer, what must hold of every draw, as law.dropout(0.1): its values are not compared with the reference's.
                Or "seed": after one seed all variants draw the same numbers.  Or "moments": they draw others, of the same moments.
-    init       the weights that are timed: "default", the module's own; "normal", standard normal; "xavier" or "kaiming", normal with that
-               standard deviation.  Equivalence is proved with each of them.
+    init       the weights that are timed: "default", the module's own, or "normal", "xavier", "kaiming".  Equivalence is proved with each.
     calls      of a layer that changes its own state, how many calls are made before outputs and state are compared; 1 of others.
     on_request leave the layer out of a run that names no layers: --all and -k measure it.  For suites too long to run whole every time.
     gpu_sweep  dimension -> the values to visit on a GPU instead of the sweep's; a dimension that is left out keeps the sweep's.
+    batch_invariant  reject a variant of which the bits of a row depend on the rows beside it.  The reference may: it is what it is.
     kwargs     keyword -> what the module is called with by that name.
     parameters  of variants that are functions: name -> how it is drawn.  Functions get them behind the inputs.
 
@@ -62,6 +62,7 @@ class Layer:
     calls: int = 1
     on_request: bool = False
     gpu_sweep: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    batch_invariant: bool = False
     kwargs: Mapping[str, object] = field(default_factory=dict)
     parameters: Mapping[str, Draw] = field(default_factory=dict)
 
@@ -78,8 +79,7 @@ class Layer:
             self._refuse("init", self.init, f"choose from {', '.join(get_args(Init))}")
         if not is_size(self.calls):
             self._refuse("calls", self.calls, "write how many calls are made before state is compared, as 4")
-        if not isinstance(self.on_request, bool):
-            self._refuse("on_request", self.on_request, "write True or False")
+        check_flags(self.name, self.sweep, on_request=self.on_request, batch_invariant=self.batch_invariant)
 
     @property
     def draws(self) -> tuple[Draw, ...]:

@@ -8,27 +8,28 @@ access to what a kernel computes inside, and moves all that comes after.)
 """
 
 import copy
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
 from ..subject.make import Subject
-from .observe import Values, observe
 from .tolerance import Off, own_distance
 
 FEW = 4  # draws of moved numbers, when the first are asked for; then twice as many, and twice as many again, up to
 MOST = 32
+Answer = Mapping[str, Tensor]
 
 
 class Moved:
     """The distances of the reference's own answers, by tensor: the first on the numbers as drawn, the others on moved ones.
 
     It is lazy, for most variants are within the limit of the first: `more` runs the reference again, on a copy.
+    again: what it answers on numbers moved by a seed.
     """
 
-    def __init__(self, reference: Subject, seed: int, calls: int, exact: Values, own: Values) -> None:
-        self._reference, self._seed, self._calls = reference, seed, calls
-        self._exact = exact.all()
+    def __init__(self, again: Callable[[int], Answer], seed: int, exact: Answer, own: Answer) -> None:
+        self._again, self._seed, self._exact = again, seed, exact
         self.draws = 0
         self.offs: dict[str, list[Off]] = {}
         self._take(own)
@@ -39,11 +40,11 @@ class Moved:
             return False
         for _ in range(self.draws or FEW):
             self.draws += 1
-            self._take(observe(moved(self._reference, 1_000 * self._seed + self.draws), self._seed, self._calls))
+            self._take(self._again(1_000 * self._seed + self.draws))
         return True
 
-    def _take(self, seen: Values) -> None:
-        for name, tensor in seen.all().items():
+    def _take(self, seen: Answer) -> None:
+        for name, tensor in seen.items():
             if name in self._exact and tensor.shape == self._exact[name].shape:
                 self.offs.setdefault(name, []).append(own_distance(tensor, self._exact[name]))
 

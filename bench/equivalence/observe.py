@@ -1,7 +1,7 @@
 """One forward and one backward of a subject, and all that they leave behind.  Nothing is judged here but shapes that cannot be."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ class Values:
     outputs: dict[str, Tensor]
     gradients: dict[str, Tensor]
     state: dict[str, Tensor]
-    kinds: dict[str, str]  # of the outputs: the names of their classes
+    kinds: dict[str, str] = field(default_factory=dict)  # of the outputs: the names of their classes
 
     def all(self) -> dict[str, Tensor]:
         return self.outputs | self.gradients | self.state
@@ -37,9 +37,7 @@ def observe(subject: Subject, seed: int | None, calls: int = 1) -> Values:
     kinds = {name: "Tensor" if type(tensor) is nn.Parameter else type(tensor).__name__ for name, tensor in tensors(output).items()}
     outputs = {name: tensor.detach().clone() for name, tensor in tensors(output).items()}
     if any(g is not None for g in subject.cotangents):
-        if len(outputs) != len(subject.cotangents):
-            raise Mismatch(f"output: {len(outputs)} tensors where the reference returns {len(subject.cotangents)}")
-        _check_shapes(outputs, subject.cotangents)
+        check_shapes(outputs, subject.cotangents)
         if not any(tensor.requires_grad for tensor in tensors(output).values()):
             raise Mismatch("output: no gradient flows through it; return tensors that depend on the inputs by differentiable operations")
         subject.backward(output)
@@ -52,7 +50,10 @@ def observe(subject: Subject, seed: int | None, calls: int = 1) -> Values:
     return Values(outputs, gradients, after, kinds)
 
 
-def _check_shapes(outputs: Mapping[str, Tensor], cotangents: Sequence[Tensor | None]) -> None:
+def check_shapes(outputs: Mapping[str, Tensor], cotangents: Sequence[Tensor | None]) -> None:
+    """Raises Mismatch where a gradient that is held ready fits no output."""
+    if len(outputs) != len(cotangents):
+        raise Mismatch(f"output: {len(outputs)} tensors where the reference returns {len(cotangents)}")
     for (name, tensor), cotangent in zip(outputs.items(), cotangents, strict=True):
         if cotangent is not None and tensor.shape != cotangent.shape:
             raise Mismatch(f"{name}: its shape is {tuple(tensor.shape)}, the reference's {tuple(cotangent.shape)}")

@@ -3,19 +3,32 @@
 Odd sizes find what round ones hide; large weights find what small ones hide, as an exponential that overflows.
 """
 
+import math
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
+from msgspec import structs
 
 from ..data.record import Checked, Failed, Skipped, TensorError
+from ..data.uses import Uses
 from ..declare.layer import Init, Layer
 from ..declare.mistake import Mistake
 from ..subject import make, torch_settings
 from ..subject.building import INITS
 from ..subject.fault import in_words
-from . import interpreter, verify
+from . import in_use, interpreter, verify
+from .verify import Truth
 
 Enter = Callable[[str, str], None]  # (stage, variant): said before each piece of work
+
+ODD = (1, 7, 31, 33, 96, 127, 129, 1023, 2049, 3072)  # a prime, a power of two but for one, three times one; beyond 2048 twice
+SMALL = 8  # at most, every other dimension meanwhile
+ODD_NUMBERS = 2**17  # in the inputs of such a size
+ODD_SECONDS = 1.0  # after which no other such size is begun
+IN_USE = 2.0, 0.5  # after so many seconds no other way of use is begun, or after this share of the time that the trials took
+INTERPRETED = 0.1, 0.25  # the same under Triton's interpreter
 
 
 def sizes(layer: Layer) -> list[dict[str, int]]:
@@ -24,25 +37,92 @@ def sizes(layer: Layer) -> list[dict[str, int]]:
     return [smallest | dict(size) for size in layer.verify_at or ({next(iter(smallest)): 3},)]
 
 
+def small_sizes(layer: Layer) -> list[dict[str, int]]:
+    """Where the layer names no verify_at: what odd sizes are taken around, if the reference takes it; the sweep's smallest else."""
+    around, *_ = sizes(layer)
+    return [] if layer.verify_at else [{dimension: min(value, SMALL) for dimension, value in around.items()}, around]
+
+
+def odd_sizes(layer: Layer, around: dict[str, int]) -> list[tuple[str, dict[str, int]]]:
+    """Each dimension by itself at ODD, while inputs stay small; the smallest first."""
+    found = [(dimension, around | {dimension: value}) for value in ODD for dimension in around if around[dimension] != value]
+    few = [each for each in found if _numbers(layer, each[1]) <= max(ODD_NUMBERS, 2 * _numbers(layer, around))]
+    return sorted(few, key=lambda each: (_numbers(layer, each[1]), each[1][each[0]]))
+
+
+def _numbers(layer: Layer, size: Mapping[str, int]) -> int:
+    """Of all inputs together."""
+    return sum(math.prod(size[dim] if isinstance(dim, str) else dim for dim in draw.dims) for draw in layer.draws)
+
+
 def trials(layer: Layer) -> list[tuple[dict[str, int], Init]]:
     """The sizes with the layer's own initialisation, then the first of them with every other."""
     first, *_ = found = sizes(layer)
     return [(size, layer.init) for size in found] + [(first, init) for init in INITS if init != layer.init]
 
 
-def prove(layer: Layer, variants: tuple[str, ...], dtype: str, device: str, enter: Enter) -> dict[str, list[TensorError] | Failed]:
-    """Each variant's errors over all trials, or why it is not the same layer.  Compiled variants are judged uncompiled here."""
-    errors: dict[str, list[TensorError]] = {variant: [] for variant in variants}
-    failed: dict[str, Failed] = {}
-    scalable = True
+@dataclass(frozen=True)
+class Proof:
+    """What is known of a variant that is the same layer: its errors over all trials, and what it does in use."""
+
+    errors: list[TensorError]
+    uses: Uses | None = None  # None: it was not asked
+
+
+def prove(
+    layer: Layer, variants: tuple[str, ...], dtype: str, device: str, enter: Enter, thorough: bool = True, interpreted: bool = False
+) -> dict[str, Proof | Failed]:
+    """Each variant's proof, or why it is not the same layer.  Compiled variants are judged uncompiled here.
+
+    thorough: also in ways that are too slow to be tried in every dtype.
+    interpreted: by Triton's interpreter, which is slow, and of which the bits say nothing of a GPU's.
+    """
+    begun = time.thread_time()
+    seen = _Trials({variant: [] for variant in variants}, {}, {})
+    _over_trials(layer, variants, getattr(torch, dtype), device, enter, seen)
+    right = tuple(variant for variant in variants if variant not in seen.failed)
+    examined: dict[str, Uses | Failed] = {}
+    if seen.first and right:
+        least, share = INTERPRETED if interpreted else IN_USE
+        seconds = max(least, share * (time.thread_time() - begun))
+        examined = in_use.examine(layer, seen.first, right, enter, seconds, thorough, seen.refused)
+        right = tuple(variant for variant in right if isinstance(examined[variant], Uses))
+        facts = in_use.in_bits(layer, seen.first, right, enter) if thorough and not interpreted else {}
+        examined |= {variant: _with(examined[variant], found) for variant, found in facts.items()}
+    return {variant: seen.failed.get(variant) or _proof(seen.errors[variant], examined.get(variant)) for variant in variants}
+
+
+def _with(uses: Uses | Failed, facts: dict[str, str] | Failed) -> Uses | Failed:
+    if isinstance(uses, Failed) or isinstance(facts, Failed):
+        return facts if isinstance(facts, Failed) else uses
+    return structs.replace(uses, facts=facts)
+
+
+def _proof(errors: list[TensorError], uses: Uses | Failed | None) -> Proof | Failed:
+    return uses if isinstance(uses, Failed) else Proof(errors, uses)
+
+
+@dataclass
+class _Trials:
+    """What trials have shown so far."""
+
+    errors: dict[str, list[TensorError]]
+    failed: dict[str, Failed]
+    refused: dict[str, str]  # a size that the reference does not take -> why
+    usual: dict[str, float] = field(default_factory=dict)  # of the first trial: see Truth
+    first: Truth | None = None  # what ways of use begin with; None where the reference failed
+
+
+def _over_trials(layer: Layer, variants: tuple[str, ...], dtype: torch.dtype, device: str, enter: Enter, seen: _Trials) -> None:
+    scalable, first = True, None
     for seed, (size, init) in enumerate(trials(layer)):
         if init != layer.init and not scalable:
             break
-        where = shown(size) + (f", {init} weights" if init != "default" else "")
         enter("verify", variants[0])
         try:
             with torch_settings.untouched():
-                truth = verify.truth(layer, size, getattr(torch, dtype), device, seed, init)
+                truth = verify.truth(layer, size, dtype, device, seed, init)
+                first = first or truth
                 if seed == 0:
                     verify.check_not_random(layer, truth)
                 scalable = any(parameter.dim() > 1 for parameter in truth.weights.parameters())
@@ -50,19 +130,62 @@ def prove(layer: Layer, variants: tuple[str, ...], dtype: str, device: str, ente
             if isinstance(error, Mistake) and init != layer.init:
                 continue  # the layer's own weights are what must prove something
             stage = "declare" if isinstance(error, Mistake) else "verify"
-            return errors | {variants[0]: Failed(stage, f"the reference: {in_words(error)} (at {where})")}
-        for variant in variants:
-            if variant in failed:
-                continue
-            enter("verify", variant)
-            try:
-                with torch_settings.untouched():
-                    module = make.variant_module(layer, variant, size, truth.weights)
-                    errors[variant] += verify.judge(make.subject(variant, module, truth.inputs, truth.cotangents), truth)
-            except Exception as error:  # noqa: BLE001  the code is the user's: any exception is a result
-                stage = "declare" if isinstance(error, Mistake) else "verify"
-                failed[variant] = Failed(stage, f"{in_words(error)} (at {where})")
-    return {variant: failed.get(variant, errors[variant]) for variant in variants}
+            seen.failed[variants[0]] = Failed(stage, f"the reference: {in_words(error)} (at {_where(size, init)})")
+            return
+        _judge(layer, variants, truth, _where(size, init), enter, seen)
+    assert first
+    seen.first, seen.usual = first, first.sizes()
+    _at_odd_sizes(layer, variants, dtype, device, enter, seen)
+
+
+def _at_odd_sizes(layer: Layer, variants: tuple[str, ...], dtype: torch.dtype, device: str, enter: Enter, seen: _Trials) -> None:
+    """What the reference does not take, or proves nothing at, is left out.  The smallest of them are then used in all ways."""
+    begun, refused = time.thread_time(), dict[str, tuple[list[int], str]]()
+
+    def judged(size: dict[str, int], seed: int) -> str:
+        """Why the reference does not take it; "" where it does."""
+        enter("verify", variants[0])
+        try:
+            with torch_settings.untouched():
+                truth = replace(verify.truth(layer, size, dtype, device, seed), usual=seen.usual)
+        except Exception as error:  # noqa: BLE001  the reference's code is the user's as well
+            return in_words(error)
+        _judge(layer, variants, truth, shown(size), enter, seen)
+        if not seen.first or (min(size.values()) > 1 and _numbers(layer, size) < _numbers(layer, seen.first.size)):
+            seen.first = truth
+        return ""
+
+    around = next((size for seed, size in enumerate(small_sizes(layer), 100) if not judged(size, seed)), None)
+    slow, left_out = set[str](), 0
+    for place, (dimension, size) in enumerate(odd_sizes(layer, around) if around else []):
+        now = time.thread_time()
+        if dimension in slow or now - begun > ODD_SECONDS:
+            left_out += 1
+            continue
+        why = judged(size, 200 + place)
+        slow |= {dimension} if time.thread_time() - now > ODD_SECONDS / 4 else set()
+        if why:
+            refused.setdefault(dimension, ([], why))[0].append(size[dimension])
+    if left_out:
+        seen.refused["sizes not tried"] = f"{left_out} more, for lack of time"
+    seen.refused |= {f"{dimension}={', '.join(map(str, values))}": why for dimension, (values, why) in refused.items()}
+
+
+def _judge(layer: Layer, variants: tuple[str, ...], truth: Truth, where: str, enter: Enter, seen: _Trials) -> None:
+    for variant in variants:
+        if variant in seen.failed:
+            continue
+        enter("verify", variant)
+        try:
+            with torch_settings.untouched():
+                module = make.variant_module(layer, variant, truth.size, truth.weights)
+                seen.errors[variant] += verify.judge(make.subject(variant, module, truth.inputs, truth.cotangents), truth)
+        except Exception as error:  # noqa: BLE001  the code is the user's: any exception is a result
+            seen.failed[variant] = Failed("declare" if isinstance(error, Mistake) else "verify", f"{in_words(error)} (at {where})")
+
+
+def _where(size: Mapping[str, int], init: Init) -> str:
+    return shown(size) + (f", {init} weights" if init != "default" else "")
 
 
 def under_interpreter(layer: Layer, variants: tuple[str, ...], dtype: str, enter: Enter) -> dict[str, Checked | Skipped | Failed]:
@@ -73,7 +196,7 @@ def under_interpreter(layer: Layer, variants: tuple[str, ...], dtype: str, enter
     outcomes: dict[str, Checked | Skipped | Failed] = {}
     for variant in variants:
         with interpreter.counted() as launches:
-            result = prove(layer, (variant,), judged, "cpu", enter)[variant]
+            result = prove(layer, (variant,), judged, "cpu", enter, interpreted=True)[variant]
         if not launches.count:
             why = result.reason if isinstance(result, Failed) else "it ran without one"
             outcomes[variant] = Skipped(
@@ -82,7 +205,8 @@ def under_interpreter(layer: Layer, variants: tuple[str, ...], dtype: str, enter
         elif isinstance(result, Failed):
             outcomes[variant] = result
         else:
-            outcomes[variant] = Checked(verify.worst([result]), _proved(layer, judged, launches.count))
+            accuracy = structs.replace(verify.worst([result.errors]), uses=result.uses)
+            outcomes[variant] = Checked(accuracy, _proved(layer, judged, launches.count))
     return outcomes
 
 

@@ -98,6 +98,11 @@ def distance(name: str, found: Tensor, exact: Tensor) -> Off:
     return _off(torch.where(same | overflow, 0.0, wide - exact))
 
 
+def largest(tensor: Tensor) -> float:
+    """Its largest finite value; 0 where there is none."""
+    return float(tensor.double().abs().nan_to_num(0.0, 0.0, 0.0).max()) if tensor.numel() else 0.0
+
+
 def own_distance(own: Tensor, exact: Tensor) -> Off:
     """Of an answer of the reference itself, over what can be compared; where it has no number nothing is said."""
     if not exact.is_floating_point():

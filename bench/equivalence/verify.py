@@ -5,8 +5,8 @@ reference itself in that dtype; a variant that is further off is rejected only a
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -22,8 +22,9 @@ from ..subject.make import Subject
 from . import moments
 from .moments import Features
 from .moved import Moved
+from .moved import moved as nudge
 from .observe import Values, observe
-from .tolerance import Mismatch, Off, allowed, check_finite, distance
+from .tolerance import ROUNDING, ULPS, Mismatch, Off, allowed, check_finite, distance, largest
 
 DRAWS = 3  # with other seeds, to find a reference that is random
 SAME = 1e-9  # of the largest value: what the order of a sum changes in float64 is far less, and what is drawn anew far more
@@ -34,6 +35,8 @@ class Truth:
     """What a variant is judged against, for one seed and size."""
 
     size: Size
+    dtype: torch.dtype
+    device: str
     seed: int
     weights: nn.Module  # the reference, with the weights that every variant gets
     inputs: tuple[Tensor, ...]  # as drawn
@@ -44,15 +47,24 @@ class Truth:
     law: Law | Literal["seed", "moments"] | None = None  # of a random layer: stands for the comparison with `exact`
     calls: int = 1  # made before values are compared
     moments: Features | None = None  # of the reference, where its law is "moments"
+    usual: Mapping[str, float] = field(
+        default_factory=dict
+    )  # tensor -> its largest value as a rule; one that cancels to nothing is made of such
 
     def allowed(self, name: str, eps: float | None = None) -> Off:
         """What a tensor may be off, by what is known of the reference so far.  eps: of its dtype, unless that of the point."""
         own, *moved = self.moved.offs[name]
         eps = self._eps() if eps is None else eps
-        return allowed(self.exact.all()[name], self.own.all()[name].dtype, eps, own, moved, self.calls)
+        limit = allowed(self.exact.all()[name], self.own.all()[name].dtype, eps, own, moved, self.calls)
+        least = self.usual.get(name.partition(", ")[0], 0.0) * max(ULPS * eps, self.calls * ROUNDING)
+        return Off(max(limit.largest, least), max(limit.rms, least))
 
     def _eps(self) -> float:
         return max((torch.finfo(tensor.dtype).eps for tensor in self.own.outputs.values() if tensor.is_floating_point()), default=0.0)
+
+    def sizes(self) -> dict[str, float]:
+        """The largest value of each tensor, as for `usual`."""
+        return {name: largest(tensor) for name, tensor in self.exact.all().items() if tensor.is_floating_point()}
 
 
 def truth(layer: Layer, size: Size, dtype: torch.dtype, device: str, seed: int, init: Init | None = None) -> Truth:
@@ -70,9 +82,9 @@ def truth(layer: Layer, size: Size, dtype: torch.dtype, device: str, seed: int, 
     own = observe(stock, seed, layer.calls)
     exact = _widened(own) if law == "seed" else observe(make.in_float64(weights, inputs, cotangents, layer, size), seed, layer.calls)
     check_finite(exact.all(), own.all(), layer.draws, random=layer.law is not None)
-    moved = Moved(stock, seed, layer.calls, exact, own)
+    moved = Moved(lambda draw: observe(nudge(stock, draw), seed, layer.calls).all(), seed, exact.all(), own.all())
     seen = moments.features(stock, seed, layer.calls) if law == "moments" else None
-    return Truth(size, seed, weights, inputs, cotangents, exact, own, moved, law, layer.calls, seen)
+    return Truth(size, dtype, device, seed, weights, inputs, cotangents, exact, own, moved, law, layer.calls, seen)
 
 
 def _widened(own: Values) -> Values:
@@ -90,7 +102,7 @@ def judge(subject: Subject, truth: Truth) -> list[TensorError]:
     Raises Mismatch at the first tensor that is missing, misshapen, not finite where the reference is, too far off, or changed in place.
     """
     try:
-        seen = observe(subject, truth.seed, truth.calls)
+        seen = _observed(subject, truth)
     except RuntimeError as error:
         if "in-place operation" in str(error) or "inplace operation" in str(error):
             with torch.no_grad():  # autograd forbade it; without autograd it can be seen which tensor it was
@@ -114,6 +126,20 @@ def judge(subject: Subject, truth: Truth) -> list[TensorError]:
     return errors
 
 
+def _observed(subject: Subject, truth: Truth) -> Values:
+    """Raises Mismatch where backward writes to the incoming gradient, which others may hold; the subject's own stays as it is."""
+    given = subject.cotangents
+    subject.cotangents = tuple(None if each is None else each.clone() for each in given)
+    try:
+        seen = observe(subject, truth.seed, truth.calls)
+        for name, now, then in zip(seen.outputs, subject.cotangents, given, strict=False):
+            if now is not None and then is not None and not torch.equal(now, then):
+                raise Mismatch(f"{name}: backward writes to its incoming gradient; write to a tensor of its own")
+    finally:
+        subject.cotangents = given
+    return seen
+
+
 def check_not_random(layer: Layer, truth: Truth) -> None:
     """Raises Mistake where the reference of a layer without a law computes something else at every call."""
     subject = make.in_float64(truth.weights, truth.inputs, truth.cotangents, layer, truth.size)
@@ -121,7 +147,7 @@ def check_not_random(layer: Layer, truth: Truth) -> None:
         seen = observe(subject, truth.seed + again, layer.calls).all()
         for name, exact in truth.exact.all().items():
             off = _apart(exact.double(), seen.get(name, exact).double())
-            if off > SAME * float(exact.double().abs().nan_to_num(0.0, 0.0, 0.0).max() if exact.numel() else 0.0):
+            if off > SAME * largest(exact):
                 raise Mistake(
                     f"{name}: it looks random: two calls with the same numbers are {off:.2g} apart; "
                     'write law="seed" where its variants draw the same numbers after one seed, else law="moments", '
@@ -189,17 +215,20 @@ def _check_shape(name: str, found: Tensor | None, expected: Tensor, dtype: torch
     return found
 
 
-def hold(truth: Truth, name: str, found: Tensor | None) -> TensorError:
-    """One tensor against the truth.  Raises Mismatch where it is none of that name, shape and dtype, or off by more than is allowed."""
+def hold(truth: Truth, name: str, found: Tensor | None, eps: float | None = None, times: float = 1.0) -> TensorError:
+    """One tensor against the truth.  Raises Mismatch where it is none of that name, shape and dtype, or off by more than is allowed.
+
+    eps: of a dtype coarser than that of the point, where rounding may be that coarse.  times: what is allowed.
+    """
     exact, own = truth.exact.all()[name], truth.own.all()[name]
     found = _check_shape(name, found, exact, own.dtype)
-    off, limit = distance(name, found, exact), truth.allowed(name)
+    off, limit = distance(name, found, exact), truth.allowed(name, eps).times(times)
     while not off.within(limit):
         if not truth.moved.more():
             if off.largest <= limit.largest:
                 raise Mismatch(f"{name}: off by {off.rms:.2g} in root mean square, allowed {limit.rms:.2g}")
             raise Mismatch(f"{name}: off by {off.largest:.2g}, allowed {limit.largest:.2g}")
-        limit = truth.allowed(name)
+        limit = truth.allowed(name, eps).times(times)
     return TensorError(name, off.largest, limit.largest)
 
 

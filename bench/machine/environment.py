@@ -12,7 +12,7 @@ import torch
 
 from ..data.record import Device, Environment
 from ..declare.mistake import Mistake
-from . import nvml
+from . import numa, nvml
 
 PACKAGES = ("layerbench", "torch", "triton", "numpy", "msgspec", "pandas", "plotly")
 
@@ -85,6 +85,13 @@ def devices() -> tuple[Device, ...]:
     return tuple(found)
 
 
+def driver(device: str) -> nvml.Nvml | nvml.Unknown:
+    """What tells of the state of the first device of a kind."""
+    if device != "cuda" or not torch.cuda.is_available():
+        return nvml.Unknown()
+    return nvml.of(str(getattr(torch.cuda.get_device_properties(0), "uuid", "")))
+
+
 def _dtypes(device: str) -> tuple[str, ...]:
     """The dtypes in which the device really multiplies matrices."""
     able = []
@@ -109,7 +116,8 @@ def _flags() -> dict[str, str]:
             "TF32": str(torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32).lower(),
             "cudnn benchmark": str(torch.backends.cudnn.benchmark).lower(),
         }
-        flags |= nvml.of(str(getattr(torch.cuda.get_device_properties(0), "uuid", ""))).facts()
+        flags |= driver("cuda").facts()
+        flags |= numa.facts(numa.near("cuda"))
     governor = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
     flags["CPU governor"] = governor.read_text().strip() if governor.exists() else "not shown by this machine"
     flags |= {name: os.environ[name] for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TRITON_INTERPRET") if name in os.environ}

@@ -1,4 +1,4 @@
-"""What the driver of an NVIDIA GPU says of its state: its clock, its power limit, and why it runs slower than it could.
+"""What the driver of an NVIDIA GPU says of its state: clock, energy, power limit, and why it runs slower than it could.
 
 Through NVML, by the package nvidia-ml-py, which is optional: without it, or on another maker's device, nothing is known.
 """
@@ -9,7 +9,8 @@ from typing import Any
 
 # Reasons of nvmlDeviceGetCurrentClocksEventReasons, named as in NVIDIA's NVML API reference.
 THROTTLED = {0x08: "hardware slowdown", 0x20: "too hot (software)", 0x40: "too hot (hardware)", 0x80: "power brake"}
-# Not among them is 0x04, the power limit: a regime, not an accident, since a large product is always under it.
+POWER_LIMIT = 0x04  # the power limit holds the clock down: a regime, not an accident, since a large product is always under it
+NO_COUNTER = "this device does not count its energy"
 
 
 @dataclass(frozen=True)
@@ -18,15 +19,19 @@ class Health:
 
     mhz: int = 0  # of the multiprocessors; 0: not known
     throttled: str = ""
+    power_limited: bool = False  # its power limit held the clock down
 
 
 class Unknown:
     """No NVML: nothing is known."""
 
-    missing = "not known: install nvidia-ml-py to have clocks and power"
+    missing = "not known: install nvidia-ml-py to have clocks, power and energy"
 
     def look(self) -> Health:
         return Health()
+
+    def joules(self) -> float | str:
+        return self.missing
 
     def facts(self) -> dict[str, str]:
         return {"GPU clocks and power": self.missing}
@@ -42,7 +47,12 @@ class Nvml:
         """Takes some tens of microseconds."""
         reasons = self._ask("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons") or 0
         words = [word for bit, word in THROTTLED.items() if reasons & bit]
-        return Health(self._clock() or 0, words[0] if words else "")
+        return Health(self._clock() or 0, words[0] if words else "", bool(reasons & POWER_LIMIT))
+
+    def joules(self) -> float | str:
+        """The counter of energy of the whole board, or why there is none.  It moves every 20 to 100 ms; a look takes some milliseconds."""
+        millijoules = self._ask("nvmlDeviceGetTotalEnergyConsumption")
+        return NO_COUNTER if millijoules is None else float(millijoules) / 1e3
 
     def facts(self) -> dict[str, str]:
         """What does not move while a run lasts, in words."""

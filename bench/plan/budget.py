@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ..declare.mistake import Mistake
 
 SHORTEST, LONGEST = 0.4, 10.0  # seconds of timing for one point, all its variants together
-FIRST_GUESS = 5.0  # seconds that a point costs beside its timing, until some have been seen
+FIRST_GUESS = 5.0  # seconds that a point costs beside its timing, without its energy
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -32,7 +32,9 @@ class Budget:
     beyond its own share: so what is saved goes to points that are still uncertain, and one of them cannot take all of it.
     """
 
-    def __init__(self, total: float, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, total: float, now: Callable[[], float] = time.monotonic, guess: float = FIRST_GUESS) -> None:
+        """guess: seconds that a point costs beside its timing, until some have been seen."""
+        self._guess = guess
         self._now, self._end = now, now() + total
         self._begun: float | None = None  # when the point in hand began
         self._share = self._timed = self._saved = 0.0  # of the point in hand: its share, and what it took; of those before it: the rest
@@ -45,7 +47,7 @@ class Budget:
             self._overheads.append(max(0.0, now - self._begun - self._timed))
             self._saved = max(0.0, self._saved + self._share - self._timed)
         # the first point also starts the compiler and the interpreter: what it cost says nothing of the others
-        overhead = statistics.fmean([FIRST_GUESS, *self._overheads[1:]])
+        overhead = statistics.fmean([self._guess, *self._overheads[1:]])
         free = max(0.0, self._end - now - left * overhead)
         self._saved = min(self._saved, free)
         self._share = (free - self._saved) / left

@@ -28,7 +28,7 @@ class Describe(Struct, frozen=True, tag=True):
 class Measure(Struct, frozen=True, tag=True):
     """Measure these variants of a point, the reference first.  seconds: for the timed pass; traces: folder, "" for none.
 
-    interleaved False: time them one after the other.  graph: as in Run.
+    interleaved False: time them one after the other.  graph: as in Run.  energy: measure on an accelerator what a call takes of it.
     """
 
     point: Point
@@ -37,6 +37,7 @@ class Measure(Struct, frozen=True, tag=True):
     traces: str
     interleaved: bool = True
     graph: str = "auto"
+    energy: bool = False
 
 
 class FindRoof(Struct, frozen=True, tag=True):

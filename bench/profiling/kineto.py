@@ -6,7 +6,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch.profiler import ProfilerActivity, profile
 
@@ -29,6 +29,9 @@ class Kernel(NamedTuple):
     name: str
     duration_ns: int
     launched_by: int  # correlation of the operator on the host
+    start_ns: int = 0
+    stream: int = 0
+    launch: int = 0  # correlation of the call of the driver that launched it
 
 
 class Allocation(NamedTuple):
@@ -63,12 +66,19 @@ def read(profiler: profile) -> Events:
         if name == "[memory]":
             allocations.append(Allocation(start, event.nbytes(), event.start_thread_id()))  # type: ignore[attr-defined]  # torch's stub lacks it
         elif not host_only and "CPU" not in str(event.device_type()):
-            kernels.append(Kernel(name, event.duration_ns(), event.linked_correlation_id()))
+            if not _annotates(event):
+                launched_by, launch = event.linked_correlation_id(), event.correlation_id()
+                kernels.append(Kernel(name, event.duration_ns(), launched_by, start, event.device_resource_id(), launch))
         elif (duration := event.duration_ns()) > 0:
             spans.append(Span(name, start, start + duration, event.start_thread_id(), event.correlation_id()))
     spans.sort(key=lambda span: (span.start_ns, -span.end_ns))
     allocations.sort(key=lambda allocation: allocation.at_ns)
     return Events(spans, kernels, allocations)
+
+
+def _annotates(event: Any) -> bool:
+    """Whether it is a range of the host's, drawn on the device around the kernels inside; a torch that does not tell draws none."""
+    return "annotation" in getattr(event, "activity_type", str)()
 
 
 def ranges(events: Events, name: str) -> list[Span]:

@@ -10,13 +10,13 @@ from typing import Any
 import msgspec
 import pandas as pd
 
-from ..analysis import devices, frame, launches, sanity, summary, win_matrix
+from ..analysis import devices, energy, frame, launches, sanity, summary, win_matrix
 from ..data.change import Change
 from ..data.record import Run
 from ..stats import estimates
 from ..storage import output
 from . import changes as changed
-from . import details, figures, html, looks, numbers, panels, same, tables, validity, words
+from . import consumption, details, figures, html, looks, numbers, panels, same, tables, validity, words, works
 
 BUNDLE = "plotly-basic.min.js"
 KINDS = {"speedup": "Speed-up", "time": "Time", "memory": "Memory", "split": "Forward / backward"}
@@ -79,6 +79,9 @@ def _first_screen(run: Run, table: pd.DataFrame, changes: Sequence[Change]) -> d
         "matrix": tables.matrix(rows),
         "matrix_notes": tables.matrix_notes(rows),
         "same": same.rows(run, table, win_matrix.variants(run)),
+        "works": works.rows(run),
+        "works_facts": works.facts(run),
+        "works_refused": works.refused(run),
         "warnings": tables.warnings(run),
         "environment": msgspec.json.format(msgspec.json.encode(run.environment), indent=2).decode(),
     }
@@ -89,7 +92,7 @@ def _sections(run: Run, table: pd.DataFrame, names: Sequence[str]) -> tuple[list
     places = details.places(run)
     charts: list[tuple[str, Any]] = []
     crossings = devices.crossings(table)
-    sections, bounds = [], launches.bounds(table)
+    sections, bounds, metered, unmetered = [], launches.bounds(table), energy.metered(run), energy.missing(run.records)
     for layer, parts in panels.by_layer(run, panels.panels(run, table)):
         shown = []
         for panel in parts:
@@ -103,5 +106,6 @@ def _sections(run: Run, table: pd.DataFrame, names: Sequence[str]) -> tuple[list
         beaten = [each.sentence(words.times) for each in crossings if each.layer == layer.name]
         section = {"layer": layer, "panels": shown, "sizes": panels.sizes(parts), "devices": beaten}
         section["launches"] = [each for each in bounds if each.layer == layer.name]
+        section |= {"energy": consumption.rows(metered, layer), "no_energy": consumption.why_none(unmetered, layer)}
         sections.append(section | {"compiled": tables.compiling(parts), "accuracy": tables.accuracy(run, layer)})
     return sections, charts

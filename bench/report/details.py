@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..analysis.frame import by_point
-from ..data.record import Accuracy, Measured, Operator, Record, Run
+from ..data.profiled import Operator
+from ..data.record import Accuracy, Measured, Record, Run
 from ..declare.layer import NOISE_FLOOR
 from . import words
 
@@ -103,6 +104,10 @@ def _variant(record: Record, limits: Caps, table: dict[str, int]) -> dict[str, A
     }
     if record.variant == NOISE_FLOOR:
         return row
+    if timing.device and (kernels := words.kernels(profile.kernels, statistics.median(timing.seconds))):
+        row["kernels"] = kernels
+    if clock := words.clock(timing.device):
+        row["clock"] = clock
     if rates := words.rates(outcome.work, statistics.median(timing.seconds)):
         row["rates"] = rates
     row |= {

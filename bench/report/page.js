@@ -126,6 +126,8 @@ document.addEventListener("DOMContentLoaded", () => {
     part.append(element("h3", name === "noise_floor" ? "noise_floor: second copy of the reference" : name));
     if (!one.ns) part.append(element("p", `${words[one.outcome]}: ${words[one.reason]}`, "small"));
     else part.append(element("p", `${words[one.how]}${one.ns.length < one.samples ? `; ${one.ns.length} of them are in this page` : ""}`, "small"));
+    if (one.clock) part.append(element("p", one.clock, "small"));
+    if (one.kernels) part.append(element("p", one.kernels, "small"));
     for (const warning of one.warnings || []) part.append(element("p", `Warning: ${words[warning]}`, "small"));
     for (const reason of one.breaks || []) part.append(element("p", `Graph break: ${words[reason]}`, "small"));
     if (one.operators?.length) {

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..analysis import summary, win_matrix
+from ..analysis import summary, weak_checks, win_matrix
 from ..data.record import LayerFacts, Record, Run
 from ..declare.layer import NOISE_FLOOR
 from . import words
@@ -196,7 +196,7 @@ def warnings(run: Run) -> list[tuple[str, str]]:
     said: dict[str, list[str]] = {}
     for record in run.records:
         found = (
-            *getattr(record.outcome, "warnings", ()),
+            *weak_checks.of_variant(record),
             *(record.outcome.accuracy.warnings if hasattr(record.outcome, "accuracy") else ()),
         )
         for text in dict.fromkeys(found):

@@ -7,12 +7,17 @@ import math
 import re
 import shlex
 from collections.abc import Sequence
-from typing import TypeGuard
 
 from ..analysis import summary
-from ..data.record import Measured, Point, Record, Roof, Run, Timing, Work
+from ..data.profiled import Kernels
+from ..data.record import Measured, OnDevice, Point, Record, Roof, Run, Timing, Work
 from ..stats.estimates import Interval
 from ..text.ratio import ratio as ratio
+from ..text.units import joules as joules
+from ..text.units import known as known
+from ..text.units import scaled
+from ..text.units import seconds as seconds
+from ..text.units import three as three
 
 DEFAULT_SUITE = "layerbench.layers"
 TIMES = "\u00d7"
@@ -21,39 +26,14 @@ PRECISION = f"{100 * summary.PRECISION:.0f}\u00a0%"
 GOOD = frozenset({"faster", "smaller"})
 BAD = frozenset({"slower", "larger", "missing", "failed"})
 
-_TIME = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 _BYTES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B"))
-
-
-def known(value: float | None) -> TypeGuard[float]:
-    return value is not None and math.isfinite(value)
-
-
-def three(value: float) -> str:
-    """Three significant digits without an exponent: 1.23, 12.3, 123, 1230."""
-    rounded = float(f"{value:.3g}")
-    if rounded == 0:
-        return "0"
-    return f"{rounded:.{max(0, 2 - math.floor(math.log10(abs(rounded))))}f}"
-
-
-def _scaled(value: float, units: tuple[tuple[float, str], ...]) -> str:
-    for scale, unit in units:
-        if abs(value) >= 0.9995 * scale:
-            return f"{three(value / scale)} {unit}"
-    scale, unit = units[-1]
-    return f"{three(value / scale)} {unit}"
-
-
-def seconds(value: float | None) -> str:
-    return _scaled(value, _TIME) if known(value) else ""
 
 
 def count_bytes(value: float | None) -> str:
     """Decimal units: 1 kB is 1000 B.  Below 1 kB the exact count."""
     if not known(value):
         return ""
-    return f"{value:.0f} B" if abs(value) < 1000 else _scaled(value, _BYTES)
+    return f"{value:.0f} B" if abs(value) < 1000 else scaled(value, _BYTES)
 
 
 def times(value: float | None) -> str:
@@ -176,8 +156,33 @@ def sampling(timing: Timing) -> str:
     return f"{plural(len(timing.seconds), 'sample')} of {plural(timing.calls_per_sample, 'call')}, {why}{clock}"
 
 
-def plural(number: int, noun: str) -> str:
-    return f"{whole(number)} {noun}{'' if number == 1 else 's'}"
+def clock(device: OnDevice | None) -> str:
+    """Of the device after its samples; "" where it is not known."""
+    seen = sorted(mhz for mhz in device.mhz if mhz) if device else []
+    if not seen:
+        return ""
+    assert device
+    span = f"{seen[0]}" if seen[0] == seen[-1] else f"{seen[0]}\u2013{seen[-1]}"
+    held = f", after {device.power_limited} of {len(device.mhz)} samples under its power limit" if device.power_limited else ""
+    return f"The device ran at {span} MHz{held}."
+
+
+def kernels(found: Kernels | None, taken: float) -> str:
+    """The kernels of a step that takes so many seconds on the device, and how much of them it is busy; "" where they were not counted."""
+    if found is None:
+        return ""
+    if found.incomplete:
+        return f"Kernels: no check of the time, {found.incomplete}."
+    launches = [plural(found.launches, "launch", "launches")] if found.launches or not found.graphs else []
+    launches += [plural(found.graphs, "graph")] if found.graphs else []
+    ran = f"{plural(found.count, 'kernel')} in {' and '.join(launches)}, {seconds(found.seconds)} together under the profiler"
+    if found.overlap:
+        return f"A call runs {ran}, some of them at the same time, so the sum checks nothing."
+    return f"A call runs {ran}: busy {percent(min(1.0, found.seconds / taken))} of its time on the device."
+
+
+def plural(number: int, noun: str, several: str = "") -> str:
+    return f"{whole(number)} {noun if number == 1 else several or noun + 's'}"
 
 
 def command(run: Run, point: Point) -> str:
@@ -192,4 +197,5 @@ def command(run: Run, point: Point) -> str:
     if budget := re.search(r"--budget[ =](\d[\w.]*)", run.command):
         words += ["--budget", budget[1] if budget[1][-1] in "smh" else f"{budget[1]}s"]  # a number alone was seconds once
     words += [] if run.graph == "auto" else ["--graph", run.graph]
+    words += ["--energy"] * bool(re.search(r"--energy\b", run.command))
     return shlex.join(words if run.interleaved else [*words, "--sequential"])

@@ -14,6 +14,7 @@ from ..data.record import Record, Run
 from ..declare.layer import NOISE_FLOOR
 from ..declare.mistake import Mistake
 from ..machine import lock
+from ..plan import forecast
 from ..plan.budget import Budget
 from ..plan.planning import Task
 from ..process.protocol import Described
@@ -117,7 +118,8 @@ def carry_out(job: Job, described: Described, worker: Answerer, prover: Answerer
     notes = list(header.notes)  # of one that measures again
     if entries and not notes:
         notes = [f"resumed: {len(entries)} of its {len(job.tasks)} points were measured before it was cut short"]
-    budget = Budget(max(1.0, job.begun.order.budget_seconds - earlier))
+    order = job.begun.order
+    budget = Budget(max(1.0, order.budget_seconds - earlier), guess=forecast.beside(job.left, described.layers, order.energy))
     with lock.held(dict.fromkeys(task.point.device for task in job.tasks)) as held:
         busy = held.busy()
         if busy:
@@ -128,7 +130,8 @@ def carry_out(job: Job, described: Described, worker: Answerer, prover: Answerer
             traces = str(folder / header.name)
             points = iter(task.point.id for task in job.left)
             watch.begin(next(points, ""))
-            for found in run(job.left, described.layers, worker, prover, budget, traces, header.interleaved, known, header.graph):
+            how = header.interleaved, known, header.graph, order.energy
+            for found in run(job.left, described.layers, worker, prover, budget, traces, *how):
                 entries.append(Entry(round(earlier + time.monotonic() - started, 3), found.records, found.seconds))
                 job.journal.append(entries[-1])
                 watch.done()

@@ -29,6 +29,7 @@ class Order(Struct, frozen=True):
     tf32: bool = False
     interleaved: bool = True
     graph: str = "auto"
+    energy: bool = False
 
 
 class Begun(Struct, frozen=True):

@@ -38,6 +38,7 @@ def run(
     interleaved: bool = True,
     known: Iterable[Record] = (),
     graph: str = "auto",
+    energy: bool = False,
 ) -> Iterator[Finished]:
     """Each task's records, as they are finished, with the seconds that workers spent on them.
 
@@ -47,6 +48,7 @@ def run(
     interleaved  False: time the variants of a point one after the other.
     graph      whether short steps are timed in a CUDA graph on an accelerator: auto, always or never.
     known      records of points that were finished before: what they teach counts here.
+    energy     whether the energy of a call is wanted, on accelerators.
     """
     facts = {layer.name: layer for layer in layers}
     proofs: dict[tuple[str, str, str], Outcome] = {}
@@ -54,7 +56,7 @@ def run(
     for index, task in enumerate(tasks):
         layer, point = facts[task.point.layer], task.point
         here, elsewhere = _split(layer, task)
-        request = Measure(point, here, budget.seconds(len(tasks) - index), traces, interleaved, graph)
+        request = Measure(point, here, budget.seconds(len(tasks) - index), traces, interleaved, graph, energy)
         records, spent = _measure(worker, request, failures)
         budget.timed(spent.get("time", 0.0))
         new = tuple(variant for variant in elsewhere if (layer.name, point.dtype, variant) not in proofs)

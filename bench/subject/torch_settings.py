@@ -1,12 +1,13 @@
 """What a layer may change for every other in its process: torch's global settings.  Read, compared and put back.
 
-Not the random generators' state: a layer may draw, and every call that is verified sets the seed first.
+Not the random generators' state: a layer may draw, and every call that is verified sets the seed first.  Nor environment variables and
+filters of warnings, which an import may set: equivalence/traits looks after both.
 """
 
 import contextlib
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 
 import torch
@@ -22,7 +23,28 @@ WORDS = {
     "precision": "float32 matmul precision",
     "tf32": "use of TF32 by cuDNN",
     "folder": "working directory",
+    "anomaly": "detection of anomalies",
+    "autocast": "autocast",
+    "denormals": "flushing of denormal numbers",
+    "hooks": "number of hooks on all modules",
 }
+
+FLAGS: dict[str, tuple[Callable[[], bool], Callable[[bool], object]]] = {  # what it is called -> how it is read, and set
+    "cudnn.enabled": (torch._C._get_cudnn_enabled, torch._C._set_cudnn_enabled),
+    "cudnn.benchmark": (torch._C._get_cudnn_benchmark, torch._C._set_cudnn_benchmark),
+    "cudnn.deterministic": (torch._C._get_cudnn_deterministic, torch._C._set_cudnn_deterministic),
+    "mkldnn.enabled": (torch._C._get_mkldnn_enabled, torch._C._set_mkldnn_enabled),
+    "flash attention": (torch._C._get_flash_sdp_enabled, torch._C._set_sdp_use_flash),
+    "memory-efficient attention": (torch._C._get_mem_efficient_sdp_enabled, torch._C._set_sdp_use_mem_efficient),
+    "math attention": (torch._C._get_math_sdp_enabled, torch._C._set_sdp_use_math),
+}
+AUTOCAST = ("cpu", "cuda", "xpu")
+_SMALL = torch.tensor(1e-40)  # 0 where denormal numbers are flushed
+GLOBAL_HOOKS = [
+    getattr(torch.nn.modules.module, name)
+    for name in vars(torch.nn.modules.module)
+    if name.startswith("_global_") and name.endswith("_hooks")
+]
 
 warnings.filterwarnings("ignore", "Please use the new API settings to control TF32", UserWarning)  # torch 2.9 means its own interface
 
@@ -33,7 +55,7 @@ class Meddles(Finding):
 
 @dataclass(frozen=True)
 class State:
-    """The settings of this process.  The names of the fields are those of WORDS."""
+    """The settings of this process.  The names of the fields are those of WORDS, but for the flags."""
 
     dtype: torch.dtype
     device: torch.device
@@ -43,6 +65,11 @@ class State:
     precision: str
     tf32: bool  # in cuDNN's convolutions of float32; in products the precision says it
     folder: str
+    anomaly: bool
+    autocast: tuple[bool, ...]  # by the devices of AUTOCAST
+    denormals: bool
+    hooks: tuple[int, ...]  # how many of each kind
+    flags: tuple[bool, ...]  # in the order of FLAGS
 
 
 def look() -> State:
@@ -55,6 +82,11 @@ def look() -> State:
         torch.get_float32_matmul_precision(),
         torch.backends.cudnn.allow_tf32,
         _folder(),
+        torch.is_anomaly_enabled(),
+        tuple(map(torch.is_autocast_enabled, AUTOCAST)),
+        not float(_SMALL * 1),
+        tuple(map(len, GLOBAL_HOOKS)),
+        tuple(read() for read, _ in FLAGS.values()),
     )
 
 
@@ -89,8 +121,15 @@ def put_back(before: State) -> str:
     changes = [
         f"changes the {WORDS[field.name]} from {_shown(getattr(before, field.name))} to {_shown(getattr(after, field.name))}"
         for field in fields(State)
-        if getattr(before, field.name) != getattr(after, field.name)
+        if field.name in WORDS and getattr(before, field.name) != getattr(after, field.name)
     ]
+    for (name, (_, put)), then, now in zip(FLAGS.items(), before.flags, after.flags, strict=True):
+        if then != now:
+            changes.append(f"changes torch's flag {name} from {_shown(then)} to {_shown(now)}")
+            put(then)
+    for hooks, count in zip(GLOBAL_HOOKS, before.hooks, strict=True):
+        while len(hooks) > count:
+            hooks.popitem()
     torch.set_default_dtype(before.dtype)
     if after.device != before.device:
         torch.set_default_device(before.device)
@@ -98,6 +137,10 @@ def put_back(before: State) -> str:
     torch.set_grad_enabled(before.gradients)
     torch.use_deterministic_algorithms(before.deterministic)
     _set_precision(before.precision, before.tf32)
+    torch.set_flush_denormal(before.denormals)
+    torch.autograd.set_detect_anomaly(before.anomaly)
+    for device, then in zip(AUTOCAST, before.autocast, strict=True):
+        torch.set_autocast_enabled(device, then)
     if after.folder != before.folder:
         with contextlib.suppress(OSError):  # it is gone: nothing can be put back
             os.chdir(before.folder)
@@ -112,4 +155,6 @@ def _folder() -> str:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(_shown, value))
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value).removeprefix("torch.")

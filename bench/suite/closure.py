@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from . import copies
 from .mount import is_harness
 from .source import DATA, Import, read
 
@@ -211,6 +212,8 @@ def _top(side: _Side, name: str) -> Path | None:
     folders = (side.root, side.root / "src")
     if ours or (ours := [module for folder in folders if (module := _module(folder, name))]):
         return ours[0]
+    if installed and (copied := copies.source(name, installed, side.contents)):
+        return copied
     # Like Python, a folder without __init__.py comes last.
     plain = [folder / name for folder in (side.suite, *folders) if (folder / name).is_dir()]
     return plain[0] if plain and not installed else None

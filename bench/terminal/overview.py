@@ -13,14 +13,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column, Table
 from rich.text import Text
 
-from ..analysis import devices, launches, summary, weak_checks, win_matrix
+from ..analysis import devices, in_use, launches, summary, weak_checks, win_matrix
 from ..analysis.launches import Bound
 from ..analysis.win_matrix import Cell, Row
 from ..data.record import Failed, LayerFacts, Record, Run, Skipped
 from ..declare.layer import NOISE_FLOOR
 from ..text import invocation
 from ..text.ratio import ratio
-from . import fitting
+from . import energy, fitting
 
 ARROWS = {"faster": "▲", "slower": "▼", "mixed": "↕", "same": "=", "unclear": "?"}
 LAUNCHES = "Bound by launches: the device and a caller tell opposite things here (--clock called ranks by the caller)."
@@ -92,7 +92,8 @@ def print_run(console: Console, run: Run, table: pd.DataFrame) -> None:
     beaten = [f"{each.layer} {each.sentence(lambda gain: f'{ratio(gain)}x')}" for each in devices.crossings(table)]
     if contradicting := launches.contradictions(table):
         console.print(_launches(contradicting))
-    for line in [*mixed, *beaten, *invalid(table), *reasons(run)]:
+    energy.print_energy(console, run)
+    for line in [*mixed, *beaten, *invalid(table), *reasons(run), *in_use.lines(run.records)]:
         console.print(Text(line))
     print_weak(console, run.records)
 
@@ -172,7 +173,7 @@ def _alike(rows: Sequence[Row], names: Sequence[str]) -> list[tuple[list[Row], l
         had.setdefault(row.layer, set()).update(name for name in names if row.cells[name].state != "absent")
     widest = [kinds for kinds in dict.fromkeys(map(frozenset, had.values())) if not any(kinds < other for other in had.values())]
     home = {layer: next(kinds for kinds in widest if own <= kinds) for layer, own in had.items()}
-    used = [kinds for kinds in dict.fromkeys(home[row.layer] for row in rows)]
+    used = list(dict.fromkeys(home[row.layer] for row in rows))
     return [([row for row in rows if home[row.layer] == kinds], [name for name in names if name in kinds]) for kinds in used]
 
 

@@ -1,4 +1,4 @@
-"""What a user types next: layerbench as it can be called from where the sentence is read, and how a newer one is got."""
+"""What a user types next: layerbench as it can be called from where the sentence is read.  And what is said to one who typed wrongly."""
 
 import os
 import shlex
@@ -17,6 +17,19 @@ def command() -> str:
     if found and ours.is_file() and ours.samefile(found):
         return "layerbench"
     return _short(program) if runs else f"{_short(Path(sys.executable))} -m layerbench.bench"
+
+
+def complain(sentence: str) -> None:
+    """Say what is wrong on standard error, and where GitHub runs it beside the change as well."""
+    print(f"layerbench: {sentence}", file=sys.stderr)
+    annotate(sentence)
+
+
+def annotate(sentence: str) -> None:
+    """https://docs.github.com/actions/reference/workflow-commands-for-github-actions"""
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        line = sentence.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+        print(f"::error title=layerbench::{line}", file=sys.stderr)
 
 
 def _short(path: Path) -> str:

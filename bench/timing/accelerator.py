@@ -67,6 +67,10 @@ class Accelerator(Protocol):
 
     def look(self) -> Health: ...
 
+    def joules(self) -> float | str:
+        """Of a counter that moves now and then; why there is none."""
+        ...
+
     def capture(self, body: Callable[[], None]) -> Graph:
         """What `body` puts into the queue, not done but kept.  Raises where it cannot be, and what `body` raises."""
         ...
@@ -115,6 +119,9 @@ class TorchAccelerator:
 
     def look(self) -> Health:
         return self._health.look()
+
+    def joules(self) -> float | str:
+        return self._health.joules()
 
     def capture(self, body: Callable[[], None]) -> Graph:
         if not hasattr(self._module, "CUDAGraph"):

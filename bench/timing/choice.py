@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable, Mapping
 
 from . import graph_clock
-from .accelerator import TorchAccelerator
+from .accelerator import Accelerator, TorchAccelerator
 from .clock import Call, Clock, HostClock
 from .device_clock import DeviceClock
 
@@ -12,6 +12,11 @@ from .device_clock import DeviceClock
 @functools.cache  # an accelerator's holds memory, and has measured how long it must spin
 def clock_for(device: str) -> Clock:
     return HostClock() if device == "cpu" else DeviceClock(TorchAccelerator(device))
+
+
+def accelerator_of(clock: Clock) -> Accelerator | None:
+    """What a clock times; None where the host computes."""
+    return clock.device if isinstance(clock, DeviceClock) else None
 
 
 def finer(clock: Clock, calls: Mapping[str, Call], graph: str, enter: Callable[[str], None]) -> tuple[Clock, str]:

@@ -41,6 +41,7 @@ class Sample:
     discarded  why blocks were taken again before this one, a word each.
     exposed   why the launches could not be hidden, so that seconds hold the host's time too; "" where they were.
     mhz       clock of the device after the block; 0: not known.
+    power_limited  whether its power limit held that clock down.
     """
 
     seconds: float
@@ -49,6 +50,7 @@ class Sample:
     discarded: tuple[str, ...] = ()
     exposed: str = ""
     mhz: int = 0
+    power_limited: bool = False
 
 
 class Clock(Protocol):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
+from ..machine.nvml import Health
 from .accelerator import Accelerator
 from .clock import Call, Sample
 
@@ -86,14 +87,15 @@ class DeviceClock:
 
     def sample(self, call: Call, calls: int) -> Sample:
         discarded: list[str] = []
-        block, mhz = self._undisturbed(call, calls, discarded)
-        called = self._loop(call, block.issuing / calls)
-        return Sample(block.seconds / calls, block.issuing / calls, called, tuple(discarded), self._exposed.get(call, ""), mhz)
+        block, health = self._undisturbed(call, calls, discarded)
+        called, exposed = self._loop(call, block.issuing / calls), self._exposed.get(call, "")
+        seconds, issuing = block.seconds / calls, block.issuing / calls
+        return Sample(seconds, issuing, called, tuple(discarded), exposed, health.mhz, health.power_limited)
 
     # --- one block -----------------------------------------------------------------------------------------------------------------
 
-    def _undisturbed(self, call: Call, calls: int, discarded: list[str]) -> tuple[Block, int]:
-        """A block during which the device was not slowed down, and its clock after it; after TRIES whatever there is."""
+    def _undisturbed(self, call: Call, calls: int, discarded: list[str]) -> tuple[Block, Health]:
+        """A block during which the device was not slowed down, and its state after it; after TRIES whatever there is."""
         for again in range(TRIES):
             before = self.device.look()
             block = self._hidden(call, calls, discarded)
@@ -101,7 +103,7 @@ class DeviceClock:
             if not (before.throttled or after.throttled) or again == TRIES - 1:
                 break
             discarded.append(THROTTLED)
-        return block, after.mhz
+        return block, after
 
     def _hidden(self, call: Call, calls: int, discarded: list[str]) -> Block:
         """A block whose launches were hidden, unless that cannot be."""

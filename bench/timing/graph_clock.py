@@ -47,8 +47,9 @@ class GraphClock(DeviceClock):
         """The seconds are the graph's.  Issuing, and as called, are of steps that the host launches, as for every other point."""
         by_host = self._plain.sample(call, 1)
         discarded: list[str] = []
-        block, mhz = self._undisturbed(call, calls, discarded)
-        return replace(by_host, seconds=block.seconds / calls, discarded=tuple(discarded), exposed=self._exposed.get(call, ""), mhz=mhz)
+        block, health = self._undisturbed(call, calls, discarded)
+        seen = replace(by_host, mhz=health.mhz, power_limited=health.power_limited)
+        return replace(seen, seconds=block.seconds / calls, discarded=tuple(discarded), exposed=self._exposed.get(call, ""))
 
     def _block(self, call: Call, calls: int) -> Block:
         """Its `issuing` is that of a replay, for every call: so long must the spinning last."""

@@ -105,6 +105,7 @@ def _on_device(samples: list[Sample], clock: Clock) -> OnDevice | None:
         exposed=samples[-1].exposed,
         discarded=dict(Counter(word for each in samples for word in each.discarded)),
         mhz=tuple(each.mhz for each in samples),
+        power_limited=sum(each.power_limited for each in samples),
     )
 
 

@@ -4,7 +4,7 @@ https://docs.github.com/actions/reference/workflow-commands-for-github-actions
 """
 
 from ...data.check_record import Check, Row
-from . import words
+from . import verdict, words
 
 WARNINGS = 10  # GitHub shows as many of a step; more than that is no advice but a list, and the page has it
 
@@ -13,7 +13,7 @@ def lines(check: Check) -> list[str]:
     """Errors: each row that fails the check, the worst first, and what leaves it without a verdict.  Warnings: a few open rows."""
     found = [_command("error", check, row) for row in words.failures(check)]
     if check.unreliable or words.nothing_compared(check):
-        found.append(f"::error title={_property('Regression check')}::{_escape(words.sentence(check))}")
+        found.append(f"::error title={_property('Regression check')}::{_escape(verdict.sentence(check))}")
     still_open = [row for row in words.ordered(check.rows) if words.label(check, row) == "inconclusive"]
     if check.strict or len(still_open) < WARNINGS:
         found += [_command("error" if check.strict else "warning", check, row) for row in still_open]

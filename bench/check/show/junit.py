@@ -8,7 +8,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 from ...data.check_record import Check, Row
 from ...text.digits import percent
-from . import words
+from . import verdict, words
 
 SUITE = "layerbench check"
 
@@ -38,7 +38,7 @@ def _facts(check: Check) -> dict[str, str]:
         "threshold": percent(check.threshold),
         "machine": words.machine(check),
         "command": check.command,
-        "verdict": words.sentence(check),
+        "verdict": verdict.sentence(check),
     }
 
 
@@ -72,7 +72,7 @@ def _whole(suite: Element, check: Check) -> None:
     else:
         return
     case = _element(suite, "testcase", classname=SUITE, name=name)
-    sentence = words.sentence(check)
+    sentence = verdict.sentence(check)
     _element(case, "error", sentence, message=sentence, type=kind)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from ...data.check_record import Check, Row
 from ...text.digits import change, detectable
-from . import words
+from . import verdict, words
 
 HEAD = "| benchmark | verdict | change (95 % interval) | smallest detectable | units | exact numbers, reason |"
 RULE = "|---|---|---:|---:|---:|---|"
@@ -31,7 +31,7 @@ def _matters(check: Check, row: Row) -> bool:
 
 
 def _above(check: Check) -> list[str]:
-    lines = [f"### Regression check: {words.result(check)}", "", f"**{_text(words.sentence(check))}**", ""]
+    lines = [f"### Regression check: {words.result(check)}", "", f"**{_text(verdict.sentence(check))}**", ""]
     notes = [words.plain(note) for note in check.notes[:NOTES]]
     if len(check.notes) > NOTES:
         notes.append(f"{len(check.notes) - NOTES:,} more notes are in the page")

@@ -14,7 +14,7 @@ from ...report import html
 from ...report.validity import BUSY, Fact
 from ...report.words import plural
 from ...text.digits import detectable, percent, slow_down
-from . import dots
+from . import dots, verdict
 from . import words as spoken
 
 HERE = Path(__file__).parent
@@ -57,7 +57,7 @@ def render(check: Check) -> str:
         "check": check,
         "code": exit_code(check),
         "result": spoken.result(check),
-        "sentences": [re.sub(r"(?<=\d) (?=%)", "\u00a0", sentence) for sentence in spoken.sentences(check)],
+        "sentences": [re.sub(r"(?<=\d) (?=%)", "\u00a0", sentence) for sentence in verdict.sentences(check)],
         "strip": strip(check),
         "lines": [_line(check, row, axis, id(row) in failing, place < PICTURES) for place, row in enumerate(rows)],
         "control": [_line(check, row, axis, False, True) for row in check.control],

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from ...data.check_record import FAILURES, Check, Row
 from ...text.digits import change, detectable, percent
-from . import words
+from . import verdict, words
 
 WIDE = 160  # columns from which a row of a table holds a benchmark, as a log does; below, each is a few lines
 STYLES = dict.fromkeys(FAILURES, "bold red") | {"inconclusive": "yellow", "faster": "bold cyan", "no verdict": "dim"}
@@ -18,7 +18,7 @@ COLUMNS = ("change", "detectable", "units")
 
 def print_check(console: Console, check: Check) -> None:
     """Verdict sentence, notes, control, the rows that matter, how many others, and every reason once."""
-    console.print(Text(words.sentence(check), style="bold"))
+    console.print(Text(verdict.sentence(check), style="bold"))
     for note in check.notes:
         console.print(Text(f"note: {words.plain(note)}"))
     if check.isolated:

@@ -1,4 +1,4 @@
-"""The words of a regression check that all its faces share: the verdict in one sentence, and the numbers of a row as text.
+"""The words of a regression check that all its faces share: verdicts and their meanings, and the numbers of a row as text.
 
 No layout, no colour and no escaping: those are each face's.  What came from outside is made one visible line here.  What was not
 measured is the empty string, never 0.
@@ -6,16 +6,17 @@ measured is the empty string, never 0.
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from ...data.check_record import FAILURES, FEWEST_UNITS, Check, Exact, Row, Side, compared, exit_code
-from ...text.digits import change, detectable, known, percent, slow_down
+from ...text.digits import change, detectable, known
 
 TIMED = ("slower", "faster", "clear", "inconclusive")  # decided by times, so they count only on a reliable machine
-APART = ("new", "skipped")  # not compared with anything
-ORDER = (*FAILURES, "inconclusive", "faster", "clear", "proved", "new", "skipped", "unchanged")
+APART = ("new", "skipped", "not compared")  # with anything
+ORDER = (*FAILURES, "not compared", "inconclusive", "faster", "clear", "proved", "new", "skipped", "unchanged")
 MEANINGS = {
     "wrong": "not the same layer any more, or it fails",
+    "import error": "its file does not import at the head",
     "missing": "only the base has it",
     "different": "its reference computes something else than the base's did",
     "slower": "slower by more than the tolerance, suspected and then confirmed on fresh processes",
@@ -24,7 +25,8 @@ MEANINGS = {
     "faster": "faster by more than the tolerance",
     "clear": "not slower by the threshold or more",
     "proved": "its values are right; not timed, for its device is not here",
-    "new": "only the head has it, or the base's cannot run",
+    "new": "only the head has it",
+    "not compared": "the base has it, and it cannot be imported or run there",
     "skipped": "left out",
     "unchanged": "the same source on both sides, so not measured",
     "no verdict": "the machine is unreliable, so its times say nothing",
@@ -39,14 +41,6 @@ METRICS = {
     "sweep_graphs": "graphs over the sweep",
 }
 LONGEST = 500  # characters of a name or reason; more is somebody's traceback
-
-_VERBS = {
-    "slower": ("got slower", "got slower"),
-    "wrong": ("is wrong", "are wrong"),
-    "missing": ("is missing", "are missing"),
-    "different": ("has a reference that computes something else", "have a reference that computes something else"),
-    "larger": ("got larger", "got larger"),
-}
 _INVISIBLE = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")  # XML forbids some, terminals obey some
 
 
@@ -91,7 +85,7 @@ def numbers(row: Row) -> str:
 
 def reason(row: Row) -> str:
     """Why, where the numbers do not say it; a failure without a reason of its own is told what its verdict means."""
-    return plain(row.reason) or (MEANINGS[row.verdict] if row.verdict in ("wrong", "missing", "different") else "")
+    return plain(row.reason) or (MEANINGS[row.verdict] if row.verdict in FAILURES[:4] else "")
 
 
 def side(value: Side) -> str:
@@ -171,76 +165,6 @@ def machine(check: Check) -> str:
 def result(check: Check) -> str:
     """The exit code as a word."""
     return {0: "passed", 1: "failed", 3: "inconclusive", 4: "no verdict"}[exit_code(check)]
-
-
-def sentence(check: Check) -> str:
-    """The verdict on the whole check."""
-    return " ".join(sentences(check))
-
-
-def sentences(check: Check) -> list[str]:
-    """The same, for a face that sets the first one apart."""
-    failing = failures(check)
-    words = _failing(check, failing) if failing else []
-    if check.unreliable:
-        words.append(f"The machine is unreliable: {plain(check.unreliable).rstrip('.')}; no verdict on time.")
-    elif nothing_compared(check):
-        words.append(_nothing(check))
-    elif not failing:
-        words += _passing(check)
-    return words
-
-
-def _failing(check: Check, failing: Sequence[Row]) -> list[str]:
-    looked = sum(row.verdict not in (*APART, "unchanged") for row in check.rows)
-    clauses: list[str] = []
-    for verdict in _VERBS:
-        rows = [row for row in failing if row.verdict == verdict]
-        if rows:
-            of = "" if clauses else f" of {plural(looked, 'benchmark')}"
-            clauses.append(f"{len(rows):,}{of} {_VERBS[verdict][len(rows) > 1]}{'' if clauses else _example(rows)}")
-    others = [row.verdict for row in check.rows if row.verdict not in FAILURES] if not check.unreliable else []
-    rest = f"; the other {len(others):,}: {counts(others)}" if others else ""
-    return [f"{'; '.join(clauses)}.", f"Compared with {side(check.base)}{rest}."]
-
-
-def _example(rows: Sequence[Row]) -> str:
-    """The worst of the rows that the sentence begins with, and its number."""
-    row = rows[0]
-    which = {"slower": "the worst "}.get(row.verdict, "the first ") if len(rows) > 1 else ""
-    middle, span = slow_down(row.estimate) if row.verdict == "slower" else ("", "")
-    detail = f" by {middle} ({span})" if middle else f" ({numbers(row)})" if row.verdict == "larger" and numbers(row) else ""
-    return f", {which}{plain(row.id)}{detail}"
-
-
-def _passing(check: Check) -> list[str]:
-    verdicts = [row.verdict for row in check.rows]
-    timed, base = [verdict for verdict in verdicts if verdict in TIMED], side(check.base)
-    if timed:
-        open_, quick = timed.count("inconclusive"), timed.count("faster")
-        claim = "No layer was found to be" if open_ else "No layer got"
-        claim = "Nothing was decided" if open_ == len(timed) else f"{claim} slower by {percent(check.threshold)} or more"
-        extra = "".join(f", {number:,} {name}" for number, name in ((open_, "inconclusive"), (quick, "faster")) if number)
-        rest = counts(verdict for verdict in verdicts if verdict not in TIMED)
-        return [f"{claim}: {plural(len(timed), 'benchmark')} compared with {base}{extra}{f'; not timed: {rest}' if rest else ''}."]
-    if proved := verdicts.count("proved"):
-        claim = f"No layer is wrong: the values of {plural(proved, 'benchmark')} were proved, and nothing was timed."
-        rest = counts(verdict for verdict in verdicts if verdict != "proved")
-    else:
-        same = verdicts.count("unchanged")
-        only = "only the control was measured" if check.control else "nothing was measured"
-        claim = f"Nothing that could make a layer slower has changed since {base}: "
-        claim += f"{plural(same, 'benchmark')} {'has' if same == 1 else 'have'} the same source; {only}."
-        rest = counts(verdict for verdict in verdicts if verdict != "unchanged")
-    return [claim, f"Besides: {rest}."] if rest else [claim]
-
-
-def _nothing(check: Check) -> str:
-    if not check.rows:
-        return "Nothing was compared: no benchmark was selected."
-    reasons = {plain(row.reason).rstrip(".") for row in check.rows}
-    why = f" ({reasons.pop()})" if len(reasons) == 1 and "" not in reasons else ""
-    return f"Nothing was compared: {counts(row.verdict for row in check.rows)}{why}."
 
 
 def _place(row: Row) -> tuple[int, float]:

@@ -1,4 +1,4 @@
-"""The check's own test: would it have found what is plainly wrong?  Where it would not, it is said, and nobody need believe it."""
+"""The check's own test: which wrong values it would let pass, tensor by tensor.  Such a check proves little, and the record says so."""
 
 import torch
 from torch import Tensor

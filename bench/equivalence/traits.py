@@ -1,0 +1,174 @@
+"""What a layer does beside its numbers: random numbers it takes, memory it shares, hooks it calls, what it changes around itself."""
+
+import os
+import random
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+
+import torch
+from torch import Tensor
+
+from ..subject import make
+from .kinds import Trait
+from .tolerance import Mismatch
+from .use import NotHere, Use, back, device_of
+
+Words = Mapping[str, str]
+
+
+# --- random numbers ------------------------------------------------------------------------------------------------------------------
+
+
+def random_numbers(use: Use) -> Words:
+    """Does it draw?  Raises Mismatch where it seeds a generator: then what the program draws after it depends on it."""
+    subject = use.subject()
+    back(subject, subject.forward())  # what a first call sets up is no concern here
+    after = []
+    for start in (use.seed + 1, use.seed + 2, use.seed + 2):
+        _seed(start)
+        before = _generators(use)
+        subject.clear_gradients()
+        back(subject, subject.forward())
+        after.append(_generators(use))
+    drawn = [name for name, at in before.items() if after[2][name] != at]
+    for name in drawn:
+        if after[0][name] == after[1][name] or after[1][name] != after[2][name]:
+            raise Mismatch(
+                f"it seeds {name}, which is not its own: what a program draws after it is no longer random; use a torch.Generator"
+            )
+    return {name: "drawn" if name in drawn else "not drawn" for name in before}
+
+
+def _seed(start: int) -> None:
+    torch.manual_seed(start)
+    random.seed(start)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(start)
+
+
+def _generators(use: Use) -> dict[str, object]:
+    """The states of the generators that a program shares, by name."""
+    found: dict[str, object] = {"torch's generator": bytes(torch.get_rng_state().numpy())}
+    device = device_of(use)
+    if device not in ("cpu", "mps"):
+        found[f"torch's generator of {device}"] = bytes(torch.get_device_module(device).get_rng_state().numpy())
+    found["Python's generator"] = random.getstate()
+    if "numpy" in sys.modules:
+        _, words, *place = sys.modules["numpy"].random.get_state()
+        found["numpy's generator"] = words.tobytes(), place
+    return found
+
+
+# --- memory --------------------------------------------------------------------------------------------------------------------------
+
+
+def shared_memory(use: Use) -> Words:
+    """Whose memory each output lies in."""
+    subject = use.subject()
+    owners = {_place(tensor): f"input {index}" for index, tensor in enumerate(subject.inputs)}
+    output = subject.forward()
+    owners |= {_place(tensor): name for name, tensor in subject.module.state_dict(keep_vars=True).items()}
+    seen = make.tensors(output).items()
+    return {
+        name: f"in the memory of {owners[_place(y)]}" if _place(y) in owners else "in memory of its own" for name, y in seen if y.numel()
+    }
+
+
+def _place(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+# --- hooks ---------------------------------------------------------------------------------------------------------------------------
+
+
+def hooks(use: Use) -> Words:
+    """How often the hooks of each submodule are called: an adapter that hangs on one does nothing where it is passed by."""
+    subject = use.subject()
+    counts: dict[str, int] = {}
+
+    def counting(name: str) -> None:
+        def hook(*_: object) -> None:
+            counts[name] += 1
+
+        counts[name] = 0
+        subject.module.get_submodule(name).register_forward_hook(hook)
+
+    for name, _ in subject.module.named_modules():
+        counting(name)
+    back(subject, subject.forward())
+    return {f"hooks of {name or 'the layer'}": "called" if count else "not called" for name, count in counts.items()}
+
+
+# --- what is around it -----------------------------------------------------------------------------------------------------------------
+
+
+def surroundings(use: Use) -> Words:
+    """Raises Mismatch where a call sets environment variables, or changes the filters of warnings.
+
+    Not the first call, for an import may set such things; and calls may set what they have set before, so the setting itself is seen.
+    """
+    subject = use.subject()
+    back(subject, subject.forward())
+    kept, ours = list(warnings.filters), ("ignore", None, _Ours, None, 0)
+    warnings.filters.insert(0, ours)  # type: ignore[attr-defined]  # it is a list.  Whoever sets a filter puts it before this one
+    try:
+        with _environment() as names:
+            back(subject, subject.forward())
+        changed = list(warnings.filters) != [ours, *kept]
+    finally:
+        warnings.filters[:] = kept  # type: ignore[index]
+    if names:
+        raise Mismatch(f"it sets the environment variable {names[0]} at every call; leave the process as it is")
+    if changed:
+        raise Mismatch("it changes the filters of warnings at every call; write  with warnings.catch_warnings()")
+    return {}
+
+
+class _Ours(Warning):
+    """Nobody warns so."""
+
+
+@contextmanager
+def _environment() -> Iterator[list[str]]:
+    """The variables that are set or deleted inside, in order."""
+    kind, names = type(os.environ), []
+    originals = {name: getattr(kind, name) for name in ("__setitem__", "__delitem__")}
+
+    def seen(original: Callable[..., None]) -> Callable[..., None]:
+        def change(self: object, key: str, *value: str) -> None:
+            names.append(key)
+            original(self, key, *value)
+
+        return change
+
+    for name, original in originals.items():
+        setattr(kind, name, seen(original))
+    try:
+        yield names
+    finally:
+        for name, original in originals.items():
+            setattr(kind, name, original)
+
+
+# --- autocast ------------------------------------------------------------------------------------------------------------------------
+
+
+def autocast_dtypes(use: Use) -> Words:
+    """The dtypes of outputs under torch.autocast in bfloat16; nothing where there are none, for the way of that name says why."""
+    if any(tensor.dtype != torch.float32 for tensor in use.drawn[0] if tensor.is_floating_point()):
+        raise NotHere("autocast is for float32")
+    subject, output = use.subject(), None
+    with suppress(RuntimeError, TypeError, ValueError), torch.autocast(device_of(use), torch.bfloat16):
+        output = subject.forward()
+    return {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in make.tensors(output).items()}
+
+
+TRAITS = (
+    Trait("random numbers", random_numbers),
+    Trait("memory of outputs", shared_memory),
+    Trait("hooks of submodules", hooks),
+    Trait("the process around it", surroundings),
+    Trait("dtypes under autocast", autocast_dtypes),
+)
