@@ -427,11 +427,6 @@ def test_a_state_that_loses_something_is_refused(state: Any, said: str) -> None:
 # --- modules ----------------------------------------------------------------------------------------------------------------------------
 
 
-class Doubled(nn.LazyLinear):
-    def __init__(self) -> None:
-        super().__init__(3)
-
-
 class LazyMLP(nn.Sequential):
     def __init__(self) -> None:
         super().__init__(nn.LazyLinear(3), nn.LazyBatchNorm1d())
@@ -443,6 +438,8 @@ class LazyWrongly(LazyMLP):
 
 
 def test_lazy_modules() -> None:
+    made = make.build(layer((randn("batch", "width"),), {"stock": LazyMLP}), Variant(LazyMLP), SIZE)
+    assert all(part.training for part in made.modules()) and made.state_dict()["1.running_mean"].tolist() == [0.0] * 3
     found = judged(layer((randn("batch", "width"),), {"stock": LazyMLP, "mine": LazyMLP, "wrong": LazyWrongly}))
     assert found["stock"] == found["mine"] == "" and found["wrong"].startswith("output: off by")
 
@@ -489,10 +486,6 @@ def test_tied_weights() -> None:
 
 def normed(width: int) -> nn.Module:
     return weight_norm(nn.Linear(width, 3))
-
-
-class NormedWrongly(nn.Module):
-    """The direction is not normed."""
 
 
 def test_parametrizations() -> None:
