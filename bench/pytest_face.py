@@ -26,7 +26,7 @@ from .machine import environment
 from .plan import planning
 from .plan.planning import Selection, Task
 from .profiling import compiling
-from .subject import make
+from .subject import make, states
 from .subject.fault import in_words
 from .subject.make import Subject
 from .suite import mount
@@ -133,7 +133,7 @@ def _verified(layer: Layer, task: Task, variant: str) -> tuple[Truth, Subject, S
     if layer.variants[variant].compile:
         compiling.forget()
         compiling.compile_cold(subject, any(cotangent is not None for cotangent in truth.cotangents), cold=False)
-        subject.module.load_state_dict(truth.weights.state_dict())  # as drawn: to compile it was called, which may change its buffers
+        states.load(subject.module, truth.weights)  # as drawn: to compile it was called, which may change its buffers
     verify.judge(subject, truth)
     return truth, subject, fresh, weakness.weaknesses(truth)
 

@@ -82,7 +82,7 @@ def test_launches_are_hidden_and_a_step_that_waits_is_said_to() -> None:
 def test_two_copies_are_the_same_within_the_floor_of_a_gpu() -> None:
     layer = Layer("relu", {"batch": (4096,)}, (randn("batch", 4096),), lambda module, size: module(), {"stock": Variant(nn.ReLU)})
     weights = make.reference(layer, {"batch": 4096}, torch.float32, "cuda", 0)
-    inputs = make.draw(layer.inputs, {"batch": 4096}, torch.float32, "cuda", 0)
+    inputs = make.draw(layer.draws, {"batch": 4096}, torch.float32, "cuda", 0)
     calls = {name: make.call(make.subject(name, weights, inputs, (None,)), "forward") for name in "ab"}
     timings = measure(calls, "a", clock_for("cuda"), Limit(1.0))
     a, b = (statistics.median(timings[name].seconds) for name in "ab")

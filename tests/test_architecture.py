@@ -42,11 +42,13 @@ MAY_IMPORT = {
     "cli": "analysis check check/show data declare plan process report run storage terminal text",
     "worker": "cell check/side declare machine process",
     "target": "declare machine process profiling subject suite timing",
+    "notebook": "analysis cell data declare equivalence machine stats subject text timing",
     "__main__": "cli",
-    "__init__": "declare",
+    "__init__": "declare notebook",
 }
 # Folders whose modules may reach torch.  All others plan, talk to the worker, read or print.
 WITH_TORCH = {"law", "machine", "timing", "subject", "equivalence", "profiling", "cell", "pytest_face", "check/side", "worker", "target"}
+WITH_TORCH |= {"notebook", "__init__"}  # the latter inside `compare` alone: a layer file does without torch
 
 
 def files() -> list[Path]:

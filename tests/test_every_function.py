@@ -76,7 +76,7 @@ def subjects(
     if batch is not None:
         size |= {next(iter(layer.sweep)): batch}
     weights = make.reference(layer, size, dtype, "cpu", 0)
-    inputs = make.draw(layer.inputs, size, dtype, "cpu", 0)
+    inputs = make.draw(layer.draws, size, dtype, "cpu", 0)
     if strided:
         inputs = tuple(map(transposed, inputs))
     reference = next(iter(layer.variants))

@@ -109,7 +109,7 @@ def ops() -> None:
         if "triton" in layer.variants:
             size = sizes(declared.facts, "cpu", {})[0] | dict(layer.verify_at[0] if layer.verify_at else {})
             weights = make.reference(layer, size, torch.float32, "cpu", 0)
-            inputs = make.draw(layer.inputs, size, torch.float32, "cpu", 0)
+            inputs = make.draw(layer.draws, size, torch.float32, "cpu", 0)
             cotangents = make.cotangents(make.probe(weights, inputs), 0)
             subject = make.subject("triton", make.variant_module(layer, "triton", size, weights), inputs, cotangents)
             with calls:

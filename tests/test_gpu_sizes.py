@@ -30,7 +30,7 @@ def held_bytes(layer: str, variant: str, size: dict[str, int]) -> int:
 
     with torch.device("meta"):
         module = make.build(declared, declared.variants[variant], size)
-    subject = make.Subject(variant, module, make.draw(declared.inputs, size, torch.float32, "meta", 0), ())
+    subject = make.Subject(variant, module, make.draw(declared.draws, size, torch.float32, "meta", 0), ())
     with torch.autograd.graph.saved_tensors_hooks(hold, lambda tensor: tensor):
         output = subject.forward()
     for tensor in (*make.tensors(output).values(), *subject.inputs, *module.parameters(), *module.buffers()):

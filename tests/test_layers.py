@@ -73,7 +73,7 @@ def differentiable(name: str) -> bool:
     """Does a gradient flow through the reference?"""
     layer = DECLARED[name].layer
     size = {dimension: min(values) for dimension, values in layer.sweep.items()}
-    inputs = make.draw(layer.inputs, size, torch.float32, "cpu", 0)
+    inputs = make.draw(layer.draws, size, torch.float32, "cpu", 0)
     outputs = make.probe(make.reference(layer, size, torch.float32, "cpu", 0), inputs)
     return any(tensor.requires_grad for tensor in make.tensors(outputs).values())
 
@@ -121,7 +121,7 @@ def test_a_layer_that_is_not_compiled_would_be_left_to_eager(layer: str) -> None
     declared = DECLARED[layer]
     size = sizes(declared.facts, "cpu", {})[0]
     weights = make.reference(declared.layer, size, torch.float32, "cpu", 0)
-    inputs = make.draw(declared.layer.inputs, size, torch.float32, "cpu", 0)
+    inputs = make.draw(declared.layer.draws, size, torch.float32, "cpu", 0)
     subject = make.subject("stock", weights, inputs, make.cotangents(make.probe(weights, inputs), 0))
     compiling.forget()
     with pytest.raises(compiling.CompiledNothing):

@@ -7,14 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from layerbench.bench import Layer, Variant, integers, positive, randn
+from layerbench import bench
+from layerbench.bench import Layer, Variant
 from layerbench.bench.cell.cell import Cell
 from layerbench.bench.data.record import Point
 from layerbench.bench.plan.planning import sizes
 from layerbench.bench.suite import mount
 
 PAGE = (Path(__file__).parents[1] / "docs" / "layers-api.md").read_text(encoding="utf-8")
-EXAMPLES = "\n\n".join(re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL))
+DECLARING = (Path(__file__).parents[1] / "docs" / "declaring.md").read_text(encoding="utf-8")
+LAYERS = {
+    PAGE: {"softmax", "embedding", "split", "dropout"},
+    DECLARING: {"masked_attention", "linear", "projections", "kinds", "loss", "permuted", "lazy"},
+}
 
 
 def table(heading: str) -> dict[str, tuple[str, str]]:
@@ -41,16 +46,18 @@ def test_every_way_to_draw_an_input_is_there_with_its_arguments() -> None:
         each.__name__: ", ".join(
             f"*{name}" if p.kind is p.VAR_POSITIONAL else name for name, p in inspect.signature(each).parameters.items()
         )
-        for each in (randn, positive, integers)
+        for each in (getattr(bench, name) for name in bench.__all__)
+        if inspect.isfunction(each) and each is not bench.compare
     }
     assert {name: shown for name, (shown, _) in table("Inputs").items()} == found
 
 
-def test_the_examples_are_layers_that_agree_with_themselves(tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", LAYERS, ids=["layers-api", "declaring"])
+def test_the_examples_are_layers_that_agree_with_themselves(page: str, tmp_path: Path) -> None:
     file = tmp_path / "examples.py"
-    file.write_text(EXAMPLES, encoding="utf-8")
+    file.write_text("\n\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL)), encoding="utf-8")
     declared = {each.layer.name: each for each in mount.mount(str(file))}
-    assert set(declared) == {"softmax", "embedding", "split", "dropout"}
+    assert set(declared) == LAYERS[page]
     for name, each in declared.items():
         eager = tuple(variant for variant, said in each.layer.variants.items() if not said.compile)
         cell = Cell(each.layer, Point(name, sizes(each.facts, "cpu", {})[0], "float32", "cpu", ""), eager, {}, lambda stage, variant: None)

@@ -23,6 +23,7 @@ RIGHT: dict[str, Any] = {
 SIZES = "write a tuple of positive whole numbers, as (1, 8, 64)"
 DRAWN = 'say how it is drawn, as randn("batch", "width")'
 DIMS = 'write names from the sweep or positive whole numbers, as randn("batch", 28)'
+KINDS = "choose from normal, positive, integers, uniform, mask, additive_mask, one_hot, lengths, probabilities, complex, drawn"
 BELOW = 'write a positive whole number or a name from the sweep, as integers("batch", below=10)'
 BUILD = "write a function of the variant's module and the size, as  lambda module, size: module(...)"
 EITHER = "write True or False"
@@ -58,24 +59,24 @@ FIELDS: list[tuple[str, Any, str]] = [
     ("inputs", torch.ones(400, 3), 'inputs is a Tensor of shape (400, 3); write a tuple, as (randn("batch", "width"),)'),
     ("inputs", (randn("batch"), torch.ones(400, 3)), f"inputs[1] is a Tensor of shape (400, 3); {DRAWN}"),
     ("inputs", ("batch",), f"inputs[0] is 'batch'; {DRAWN}"),
-    ("inputs", ([torch.ones(400, 3)] * 3,), f"inputs[0] is a list of a Tensor of shape (400, 3) and 2 more; {DRAWN}"),
+    ("inputs", ([torch.ones(400, 3)] * 3,), f"inputs[0][0] is a Tensor of shape (400, 3); {DRAWN}"),
+    ("inputs", ({"a": [1.0, {*range(99)}]},), f"inputs[0]['a'][1] is a set: {str({*range(99)})[:80]}...; {DRAWN}"),
     ("inputs", {"x": torch.ones(4)}, 'inputs is a dict of a Tensor of shape (4,); write a tuple, as (randn("batch", "width"),)'),
     ("inputs", (torch.Tensor,), f"inputs[0] is {torch.Tensor!r}; {DRAWN}"),
     ("inputs", (Unprintable(),), f"inputs[0] is a Unprintable; {DRAWN}"),
     ("inputs", (randn,), f"inputs[0] is the function randn; {DRAWN}"),
-    ("inputs", (list(range(99)),), f"inputs[0] is a list: {str(list(range(99)))[:80]}...; {DRAWN}"),
     ("inputs", (randn("batch", 1.5),), f"inputs[0] has dims ('batch', 1.5); {DIMS}"),
     ("inputs", (randn("batch", -1),), f"inputs[0] has dims ('batch', -1); {DIMS}"),
     ("inputs", (randn("batch", True),), f"inputs[0] has dims ('batch', True); {DIMS}"),
     ("inputs", (randn(("batch", 8)),), f"inputs[0] has dims (('batch', 8),); {DIMS}"),
     ("inputs", (Draw("batch", "normal"),), f"inputs[0] has dims 'batch'; {DIMS}"),
-    ("inputs", (Draw(("batch",), "bool"),), "inputs[0] has kind 'bool'; choose from normal, positive, integers"),
-    ("inputs", (Draw(("batch",), ["normal"]),), "inputs[0] has kind ['normal']; choose from normal, positive, integers"),
+    ("inputs", (Draw(("batch",), "bool"),), f"inputs[0] has kind 'bool'; {KINDS}"),
+    ("inputs", (Draw(("batch",), ["normal"]),), f"inputs[0] has kind ['normal']; {KINDS}"),
     ("inputs", (Draw(("batch",), "normal", 4),), "inputs[0] is normal and has below=4; only integers have it: remove it"),
     ("inputs", (Draw(("batch",), "integers"),), f"inputs[0] has below=None; {BELOW}"),
     ("inputs", (integers("batch", below=0),), f"inputs[0] has below=0; {BELOW}"),
     ("inputs", (integers("batch", below=2.5),), f"inputs[0] has below=2.5; {BELOW}"),
-    ("build", None, f"build is None; {BUILD}"),
+    ("build", "nn.ReLU", f"build is 'nn.ReLU'; {BUILD}"),
     ("build", nn.ReLU(), f"build is a ReLU that is made already; {BUILD}"),
     ("build", lambda m: m(), f"build takes (m); {BUILD}"),
     ("build", lambda: nn.ReLU(), f"build takes (); {BUILD}"),
@@ -110,11 +111,14 @@ FIELDS: list[tuple[str, Any, str]] = [
     ("absent", {"triton": None}, "absent['triton'] is None; write a sentence that says why the layer does not have it"),
     ("absent", {"triton": " "}, "absent['triton'] is ' '; write a sentence that says why the layer does not have it"),
     ("law", lambda seen: {}, "law takes (seen); write a function of two observations, as  lambda seen, again: {...}"),
-    ("law", 0.1, "law is 0.1; write for example law=law.dropout(0.1)"),
+    ("law", 0.1, 'law is 0.1; write "seed", "moments" or a law, as law.dropout(0.1)'),
+    ("law", "mean", 'law is \'mean\'; write "seed", "moments" or a law, as law.dropout(0.1)'),
     ("law", law.dropout, "law is the function dropout; call it, as law=law.dropout(0.1)"),
     ("init", "zeros", "init is 'zeros'; choose from default, normal, xavier, kaiming"),
     ("init", nn.init.zeros_, "init is the function zeros_; choose from default, normal, xavier, kaiming"),
     ("calls", "4", "calls is '4'; write how many calls are made before state is compared, as 4"),
+    ("kwargs", ["mask"], 'kwargs is [\'mask\']; write a dict from keyword to how it is drawn, as {"mask": mask("batch", "tokens")}'),
+    ("parameters", randn(3), 'parameters is randn(3); write a dict from name to how it is drawn, as {"weight": randn("out", "in")}'),
     ("on_request", "yes", f"on_request is 'yes'; {EITHER}"),
     ("batch_invariant", 1, f"batch_invariant is 1; {EITHER}"),
 ]

@@ -139,7 +139,7 @@ def test_a_dropout_of_ones_own_is_called_random_and_law_is_named() -> None:
     found = prove(own, ("stock",), "float32", "cpu", lambda *_: None)["stock"]
     assert isinstance(found, Failed) and found.stage == "declare"
     assert found.reason.startswith("the reference: output: it looks random: two calls with the same numbers are ")
-    assert found.reason.endswith("say what holds of every draw, as law=law.dropout(0.1), or make it repeatable (at batch=3)")
+    assert found.reason.endswith("or what holds of every draw, as law=law.dropout(0.1); or make it repeatable (at batch=3)")
 
 
 SUITE = """

@@ -36,7 +36,7 @@ def test_share_of_stocks_saved_bytes(name: str, share: float) -> None:
 def saved_bytes(name: str, variant: str, size: dict[str, int]) -> int:
     layer = LAYERS[name]
     weights = make.reference(layer, size, torch.float32, "cpu", 0)
-    inputs = make.draw(layer.inputs, size, torch.float32, "cpu", 0)
+    inputs = make.draw(layer.draws, size, torch.float32, "cpu", 0)
     cotangents = make.cotangents(make.probe(weights, inputs), 0)
     subject = make.subject(variant, make.variant_module(layer, variant, size, weights), inputs, cotangents)
     make.call(subject, "training").once()

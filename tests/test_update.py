@@ -41,7 +41,7 @@ def _linear() -> Subject:
         {"stock": Variant(nn.Linear), "again": Variant(nn.Linear)},
     )
     weights = make.reference(layer, {"n": 4}, torch.float32, "cpu", 0)
-    inputs = make.draw(layer.inputs, {"n": 4}, torch.float32, "cpu", 0)
+    inputs = make.draw(layer.draws, {"n": 4}, torch.float32, "cpu", 0)
     return make.subject("again", weights, inputs, make.cotangents(make.probe(weights, inputs), 0))
 
 

@@ -31,7 +31,7 @@ def _calls(name: str, size: dict[str, int], dtype: str, device: str, step: str, 
 
     layer = layers()[name]
     weights = make.reference(layer, size, getattr(torch, dtype), device, 0)
-    inputs = make.draw(layer.inputs, size, getattr(torch, dtype), device, 0)
+    inputs = make.draw(layer.draws, size, getattr(torch, dtype), device, 0)
     cotangents = make.cotangents(make.probe(weights, inputs), 0)
     able = ("any", "cpu" if device == "cpu" else "gpu")
     first = next(iter(layer.variants))

@@ -27,6 +27,7 @@ from ..machine.contention import Meanwhile
 from ..profiling import compiling, leak, memory, work
 from ..profiling import profile as profiler
 from ..subject import make as subjects
+from ..subject import states
 from ..subject.fault import in_words
 from ..subject.make import Subject
 from ..timing import choice
@@ -212,7 +213,7 @@ def _used(cell: "Cell", variant: str) -> Subject:
 
 def _as_drawn(cell: "Cell", subject: Subject, truth: Truth) -> Subject:
     """The subject with the weights and inputs of a truth; for the last seed these are the very buffers that are timed."""
-    subject.module.load_state_dict(truth.weights.state_dict())
+    states.load(subject.module, truth.weights)
     if truth is cell.truth:
         return subject
     drawn = subjects.subject(subject.variant, subject.module, truth.inputs, truth.cotangents)

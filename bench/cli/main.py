@@ -66,18 +66,24 @@ def run(
     energy: options.Energy = False,
     quiet: options.Quiet = False,
     resume: options.Resume = False,
-    journal: Annotated[Path | None, typer.Argument(metavar="[JOURNAL]", help="With --resume: results/NAME.journal.")] = None,
+    against: options.Against = None,
+    inputs: options.Inputs = None,
+    first: options.First = "",
 ) -> None:
     """Verify and measure every variant at every point, then write results/NAME.json and reports/NAME/index.html."""
     from ..plan import budget as durations
     from ..run.journal import Order
-    from . import commands
+    from . import commands, first_file
 
     if resume:
         options.nothing_else(context)
-        raise typer.Exit(commands.resume_run(journal, out, open_page))
-    if journal:
-        raise Mistake(f"{journal}: a journal is given with --resume; type  {invocation.command()} run --resume {journal}")
+        raise typer.Exit(commands.resume_run(Path(first) if first else None, out, open_page))
+    if against or inputs:
+        suite = first_file.write(first, against or [], inputs or [], out / "results", "" if suite == DEFAULT_SUITE else suite)
+    elif first:
+        if not first.endswith(".journal"):
+            raise Mistake(f"{first}: say what to hold it against, as  --against mine:Fast --input 8x512;  a journal goes with --resume")
+        raise Mistake(f"{first}: a journal is given with --resume; type  {invocation.command()} run --resume {first}")
     chosen = options.selection(expression, device, dtype, step, optimizer, sizes, everything)
     command = "layerbench " + shlex.join(sys.argv[1:])
     seconds = durations.parse(budget)

@@ -80,6 +80,22 @@ Sequential = Annotated[
 Resume = Annotated[
     bool, typer.Option("--resume", help="Finish a run that was cut short: of JOURNAL, or the newest one.  No other option but --out.")
 ]
+First = Annotated[
+    str,
+    typer.Argument(
+        metavar="[JOURNAL | MODULE:NAME]", help="With --resume: results/NAME.journal.  With --against: the reference, as torch.nn:SiLU."
+    ),
+]
+Against = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--against", metavar="MODULE:NAME", help="Without a layer file: a class or function to hold against the first, as 'mine:Fast(512)'."
+    ),
+]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option("--input", metavar="SHAPE", help="With --against, for each input: 8x512, or 8x128:50257 for whole numbers below 50257."),
+]
 Files = Annotated[list[Path] | None, typer.Argument(metavar="[RUN.json]...", help="Run files.  Default: the newest in results/.")]
 RunFile = Annotated[
     Path | None, typer.Option("--run", metavar="RUN.json", help="Take it from this run file.  Default: measure the point now.")
@@ -162,7 +178,7 @@ def nothing_else(context: typer.Context) -> None:
     """Raises Mistake where an option stands beside --resume that would be taken from the journal."""
     for parameter in context.command.params:
         source = context.get_parameter_source(parameter.name or "")
-        if source is not None and source.name == "COMMANDLINE" and parameter.name not in ("resume", "journal", "out", "open_page"):
+        if source is not None and source.name == "COMMANDLINE" and parameter.name not in ("resume", "first", "out", "open_page"):
             raise Mistake(f"--resume takes everything from the journal: remove {parameter.opts[0]}, or remove --resume to start a new run")
 
 

@@ -1,6 +1,7 @@
 """What was written into a field of a declaration, in words, and checks that any field may need.  Which takes what, `declare` says."""
 
 import inspect
+import math
 import re
 from collections.abc import Callable, Mapping
 
@@ -43,6 +44,11 @@ def is_module(value: object) -> bool:
 
 def is_size(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def is_number(value: object) -> bool:
+    """Whether this is a finite number that is no truth value."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def check_name(what: str, name: object, form: re.Pattern[str]) -> None:

@@ -1,4 +1,4 @@
-"""What a layer author writes: `Layer`, `Variant` and the inputs `randn`, `positive` and `integers`.
+"""What a layer author writes: a `Layer`, of `Variant`s and of inputs, and whether its parts fit together.
 
 Values only: nothing is registered, built or imported here, and torch is not needed to declare.
 """
@@ -8,98 +8,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NoReturn, get_args
 
 from .fields import DIMENSION, NAME, check_flags, check_name, is_module, is_size, parameters, shown, takes
+from .inputs import Draw, Size, draws_of, is_keyword, wrong_argument
 from .mistake import Mistake
+from .variant import ANY, Variant
 
 if TYPE_CHECKING:
     from torch import nn
 
     from ..law import Law
 
-Devices = Literal["any", "cpu", "gpu"]
-ANY: Devices = "any"
-CPU: Devices = "cpu"
-GPU: Devices = "gpu"  # on a machine without one, Triton variants are proved under Triton's interpreter
-
 Init = Literal["default", "normal", "xavier", "kaiming"]  # of a parameter of two or more dimensions; others keep their own
 
-Kind = Literal["normal", "positive", "integers"]
-Size = Mapping[str, int]
+Random = Literal["seed", "moments"]  # of a random layer without a law of its own: what its variants have in common
 HARNESS = __package__.rpartition(".")[0]
 NOISE_FLOOR = "noise_floor"  # reserved: the second copy of the reference that every point measures
-
-
-@dataclass(frozen=True)
-class Draw:
-    """One input tensor.  Its dimensions are names from the sweep, or fixed numbers.
-
-    kind "normal" is a standard normal in the dtype of the point, and takes part in backward;
-    kind "positive" is evenly spread from 0.1 to 2, for logarithms, roots and divisors, and takes part in backward too;
-    kind "integers" is int64 in [0, below), with `below` a number or a name from the sweep.
-    """
-
-    dims: tuple[str | int, ...]
-    kind: Kind
-    below: str | int | None = None
-
-    def words(self) -> tuple[str, ...]:
-        """The sweep dimensions this input mentions."""
-        return tuple(word for word in (*self.dims, self.below) if isinstance(word, str))
-
-    def wrong(self) -> str:
-        """What is wrong with it and what to write, as the end of a sentence; "" where nothing is."""
-        if not isinstance(self.dims, tuple | list) or not all(isinstance(dim, str) or is_size(dim) for dim in self.dims):
-            return f'has dims {shown(self.dims)}; write names from the sweep or positive whole numbers, as randn("batch", 28)'
-        if self.kind not in get_args(Kind):
-            return f"has kind {shown(self.kind)}; choose from {', '.join(get_args(Kind))}"
-        if self.kind != "integers":
-            return f"is {self.kind} and has below={shown(self.below)}; only integers have it: remove it" if self.below is not None else ""
-        if not isinstance(self.below, str) and not is_size(self.below):
-            return f'has below={shown(self.below)}; write a positive whole number or a name from the sweep, as integers("batch", below=10)'
-        return ""
-
-
-def randn(*dims: str | int) -> Draw:
-    """An input of standard normal numbers: `randn("batch", "width")`, `randn("batch", 1, 28, 28)`."""
-    return Draw(dims, "normal")
-
-
-def positive(*dims: str | int) -> Draw:
-    """An input of positive numbers, evenly spread from 0.1 to 2: `positive("batch", "width")`."""
-    return Draw(dims, "positive")
-
-
-def integers(*dims: str | int, below: str | int) -> Draw:
-    """An input of whole numbers in [0, below), as indices or class labels: `integers("batch", below="classes")`."""
-    return Draw(dims, "integers", below)
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One way of writing the layer.
-
-    module   what `Layer.build` calls: an nn.Module class, or any function that returns a module.
-    compile  wrap the built module in torch.compile.
-    devices  ANY, CPU or GPU.
-    """
-
-    module: "Callable[..., nn.Module]"
-    compile: bool = False
-    devices: Devices = ANY
-
-    def wrong(self) -> str:
-        """What is wrong with it and what to write, as the end of a sentence; "" where nothing is."""
-        if is_module(self.module):
-            if (inner := getattr(self.module, "_orig_mod", None)) is not None:  # as torch.compile keeps it
-                return f"is compiled already; give the class, as Variant({type(inner).__name__}, compile=True)"
-            name = type(self.module).__name__
-            return f"is {shown(self.module)}; give the class, as Variant({name}), or a function that makes one"
-        if not callable(self.module):
-            return f"has module {shown(self.module)}; give a class, as Variant(nn.Linear), or a function that returns a module"
-        if not isinstance(self.compile, bool):
-            return f"has compile={shown(self.compile)}; write True or False"
-        if self.devices not in get_args(Devices):
-            return f"has devices={shown(self.devices)}; write ANY, CPU or GPU"
-        return ""
 
 
 @dataclass(frozen=True)
@@ -108,35 +30,41 @@ class Layer:
 
     name       lower-case letters, digits and underscores; it is the first word of every id.
     sweep      dimension -> the values to visit; every combination is a point.  The first dimension is the charts' x axis.
-    inputs     the tensors that the module is called with.
-    build      build(variant.module, size) -> nn.Module, with size a mapping from dimension to its value.
+    inputs     what the module is called with: draws, lists or dicts of them, plain values.
+    build      build(variant.module, size) -> nn.Module, or a function that is the layer.  Left out: a class is made without arguments, and
+               any other function is the layer itself.
     variants   name -> Variant.  The first is the reference: weights are copied from it, ratios are taken against it.
     verify_at  more sizes at which variants must agree, each overriding some of the sweep's smallest values;
                choose some that are no multiple of any block.  None given: the first dimension at 3, then each at odd sizes.
     absent     variant -> a sentence that says why the layer does not have it; the report shows it.
     law        of a random layer, what must hold of every draw, as law.dropout(0.1): its values are not compared with the reference's.
+               Or "seed": after one seed all variants draw the same numbers.  Or "moments": they draw others, of the same moments.
     init       the weights that are timed: "default", the module's own, or "normal", "xavier", "kaiming".  Equivalence is proved with each.
     calls      of a layer that changes its own state, how many calls are made before outputs and state are compared; 1 of others.
     on_request leave the layer out of a run that names no layers: --all and -k measure it.  For suites too long to run whole every time.
     gpu_sweep  dimension -> the values to visit on a GPU instead of the sweep's; a dimension that is left out keeps the sweep's.
     batch_invariant  reject a variant of which the bits of a row depend on the rows beside it.  The reference may: it is what it is.
+    kwargs     keyword -> what the module is called with by that name.
+    parameters  of variants that are functions: name -> how it is drawn.  Functions get them behind the inputs.
 
     Raises Mistake where the parts do not fit together.
     """
 
     name: str
     sweep: Mapping[str, tuple[int, ...]]
-    inputs: tuple[Draw, ...]
-    build: "Callable[[Callable[..., nn.Module], Size], nn.Module]"
-    variants: Mapping[str, Variant]
+    inputs: tuple[object, ...]
+    build: "Callable[[Callable[..., nn.Module], Size], nn.Module] | None" = None
+    variants: Mapping[str, Variant] = field(default_factory=dict)
     verify_at: tuple[Size, ...] = ()
     absent: Mapping[str, str] = field(default_factory=dict)
-    law: "Law | None" = None
+    law: "Law | Random | None" = None
     init: Init = "default"
     calls: int = 1
     on_request: bool = False
     gpu_sweep: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     batch_invariant: bool = False
+    kwargs: Mapping[str, object] = field(default_factory=dict)
+    parameters: Mapping[str, Draw] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_name("layer", self.name, NAME)
@@ -152,6 +80,11 @@ class Layer:
         if not is_size(self.calls):
             self._refuse("calls", self.calls, "write how many calls are made before state is compared, as 4")
         check_flags(self.name, self.sweep, on_request=self.on_request, batch_invariant=self.batch_invariant)
+
+    @property
+    def draws(self) -> tuple[Draw, ...]:
+        """The tensors of its inputs and keyword arguments, in order."""
+        return (*draws_of(self.inputs), *draws_of(self.kwargs))
 
     def sweep_on(self, device: str) -> dict[str, tuple[int, ...]]:
         """Dimension -> the values that are visited on a kind of device, as "cuda": the sweep's on "cpu"."""
@@ -187,28 +120,42 @@ class Layer:
     def _check_inputs(self) -> None:
         if not isinstance(self.inputs, tuple | list):
             self._refuse("inputs", self.inputs, 'write a tuple, as (randn("batch", "width"),)')
-        for index, draw in enumerate(self.inputs):
-            if not isinstance(draw, Draw):
-                self._refuse(f"inputs[{index}]", draw, 'say how it is drawn, as randn("batch", "width")')
-            if wrong := draw.wrong():
-                raise Mistake(f"layer {self.name!r}: inputs[{index}] {wrong}")
-            for dimension in draw.words():
-                self._check_dimension("input", dimension)
-            if any(isinstance(draw.below, str) and size.get(draw.below) == 0 for size in self.verify_at):
-                raise Mistake(f"layer {self.name!r}: verify_at has {draw.below}=0, and inputs[{index}] is drawn below it; write at least 1")
+        if not isinstance(self.kwargs, Mapping) or not all(map(is_keyword, self.kwargs)):
+            self._refuse("kwargs", self.kwargs, 'write a dict from keyword to how it is drawn, as {"mask": mask("batch", "tokens")}')
+        if not isinstance(self.parameters, Mapping):
+            self._refuse("parameters", self.parameters, 'write a dict from name to how it is drawn, as {"weight": randn("out", "in")}')
+        named = {f"inputs[{index}]": each for index, each in enumerate(self.inputs)}
+        named |= {f"kwargs[{key!r}]": each for key, each in self.kwargs.items()}
+        named |= {f"parameters[{key!r}]": each for key, each in self.parameters.items()}
+        for name, each in named.items():
+            if wrong := wrong_argument(name, each, self.sweep):
+                raise Mistake(f"layer {self.name!r}: {wrong}")
+            for draw in draws_of(each):
+                self._check_draw(name, draw)
+        for name, each in self.parameters.items():
+            if not is_keyword(name) or not isinstance(each, Draw) or not each.requires_grad or each.kind in ("integers", "lengths", "mask"):
+                self._refuse(f"parameters[{name!r}]", each, 'write a name and what it is drawn as, {"weight": randn("width")}')
+
+    def _check_draw(self, name: str, draw: Draw) -> None:
+        for dimension in draw.words():
+            self._check_dimension("input", dimension)
+        if any(isinstance(draw.below, str) and size.get(draw.below) == 0 for size in self.verify_at):
+            raise Mistake(f"layer {self.name!r}: verify_at has {draw.below}=0, and {name} is drawn below it; write at least 1")
 
     def _check_build(self) -> None:
         example = "write a function of the variant's module and the size, as  lambda module, size: module(...)"
+        if self.build is None:
+            return
         if not callable(self.build) or is_module(self.build):
             self._refuse("build", self.build, example)
         if not takes(self.build, "module", "size"):
             raise Mistake(f"layer {self.name!r}: build takes {parameters(self.build)}; {example}")
 
     def _check_law(self) -> None:
-        if self.law is None:
+        if self.law is None or (isinstance(self.law, str) and self.law in get_args(Random)):
             return
         if not callable(self.law):
-            self._refuse("law", self.law, "write for example law=law.dropout(0.1)")
+            self._refuse("law", self.law, 'write "seed", "moments" or a law, as law.dropout(0.1)')
         if getattr(self.law, "__module__", "") == f"{HARNESS}.law" and "<locals>" not in self.law.__qualname__:
             self._refuse("law", self.law, f"call it, as law=law.{self.law.__name__}(0.1)")
         if not takes(self.law, "seen", "again"):

@@ -67,6 +67,9 @@ def examine(
     exact, own = reference_in_float64(layer, truth), of_variant(layer, truth, stock)
     sides = {variant: of_variant(layer, truth, variant) for variant in variants if _is_another(layer, variant)}
     seen = {variant: Seen() for variant in variants}
+    for variant in variants:
+        if layer.variants[variant].state is not None:  # ways name the reference's weights, which it has not
+            seen[variant].limits["ways of use"] = "not tried, for its weights are laid out otherwise"
     failed: dict[str, Failed] = {}
     refused = dict(refused)
     begun, groups = time.thread_time(), set[str]()
@@ -87,7 +90,7 @@ def examine(
             continue
         groups |= {way.group} - {""} if isinstance(way, Way) else set()
         for variant in variants:
-            if variant in failed:
+            if variant in failed or layer.variants[variant].state is not None:
                 continue
             seen[variant].tried += 1
             if variant in sides:

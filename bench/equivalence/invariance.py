@@ -32,10 +32,10 @@ def sized(layer: Layer, truth: Truth) -> Truth:
     The trial's own where that is too large.  Only weights, inputs and cotangents are of it.
     """
     size = {dimension: ROWS if dimension == "batch" else min(values) for dimension, values in layer.sweep.items()}
-    if sum(math.prod(size[dim] if isinstance(dim, str) else dim for dim in draw.dims) for draw in layer.inputs) > NUMBERS:
+    if sum(math.prod(size[dim] if isinstance(dim, str) else dim for dim in draw.dims) for draw in layer.draws) > NUMBERS:
         return truth
     weights = make.reference(layer, size, truth.dtype, truth.device, truth.seed)
-    inputs = make.draw(layer.inputs, size, truth.dtype, truth.device, truth.seed)
+    inputs = make.draw(layer.draws, size, truth.dtype, truth.device, truth.seed)
     return replace(truth, size=size, weights=weights, inputs=inputs, cotangents=make.cotangents(make.probe(weights, inputs), truth.seed))
 
 

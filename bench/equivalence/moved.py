@@ -71,8 +71,11 @@ def nudged(tensor: Tensor, generator: torch.Generator) -> Tensor:
 
     Signs stay, zeros stay, and so do whole numbers.  Drawn where the generator is: ten million numbers of a GPU take a second on the CPU.
     """
+    if tensor.is_complex():
+        return torch.view_as_complex(nudged(torch.view_as_real(tensor.detach().resolve_conj()), generator))
     if not tensor.is_floating_point():
         return tensor.detach().clone()
     wide = tensor.detach().to(generator.device).double()
     steps = torch.randint(-1, 2, wide.shape, generator=generator, device=generator.device, dtype=torch.int8)
-    return (wide + wide * steps * (torch.finfo(tensor.dtype).eps / 2)).to(tensor.dtype).to(tensor.device)
+    changed = torch.where(wide.isfinite(), wide + wide * steps * (torch.finfo(tensor.dtype).eps / 2), wide)
+    return changed.to(tensor.dtype).to(tensor.device)

@@ -23,11 +23,15 @@ class Values:
         return self.outputs | self.gradients | self.state
 
 
-def observe(subject: Subject, seed: int, calls: int = 1) -> Values:
-    """Run forward, `calls` times, and one backward, and copy what came out.  Parameters and buffers are put back afterwards."""
-    before = _state(subject)
+def observe(subject: Subject, seed: int | None, calls: int = 1) -> Values:
+    """Run forward, `calls` times, and one backward, and copy what came out.  Parameters and buffers are put back afterwards.
+
+    seed: of the random numbers; None goes on where the last call ended.
+    """
+    before = subject.state()
     subject.clear_gradients()
-    torch.manual_seed(seed + 2_000_003)  # not the inputs' stream: a mask drawn from that would hang together with them
+    if seed is not None:
+        torch.manual_seed(seed + 2_000_003)  # not the inputs' stream: a mask drawn from that would hang together with them
     for _ in range(calls):
         output = subject.forward()
     kinds = {name: "Tensor" if type(tensor) is nn.Parameter else type(tensor).__name__ for name, tensor in tensors(output).items()}
@@ -37,17 +41,13 @@ def observe(subject: Subject, seed: int, calls: int = 1) -> Values:
         if not any(tensor.requires_grad for tensor in tensors(output).values()):
             raise Mismatch("output: no gradient flows through it; return tensors that depend on the inputs by differentiable operations")
         subject.backward(output)
-    gradients = {f"{name} grad": leaf.grad.detach().clone() for name, leaf in subject.leaves() if leaf.grad is not None}
-    after = {f"{name} after": tensor for name, tensor in _state(subject).items() if not torch.equal(tensor, before[name])}
+    gradients = {f"{name} grad": tensor for name, tensor in subject.gradients().items()}
+    after = {f"{name} after": tensor for name, tensor in subject.changes(before).items()}
     subject.clear_gradients()
     with torch.no_grad():
         for name, tensor in subject.module.state_dict().items():
             tensor.copy_(before[name])
     return Values(outputs, gradients, after, kinds)
-
-
-def _state(subject: Subject) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in subject.module.state_dict().items()}
 
 
 def check_shapes(outputs: Mapping[str, Tensor], cotangents: Sequence[Tensor | None]) -> None:

@@ -16,6 +16,7 @@ from ..data.uses import Uses
 from ..declare.layer import Init, Layer
 from ..declare.mistake import Mistake
 from ..subject import make, torch_settings
+from ..subject.building import INITS
 from ..subject.fault import in_words
 from . import in_use, interpreter, verify
 from .verify import Truth
@@ -51,13 +52,13 @@ def odd_sizes(layer: Layer, around: dict[str, int]) -> list[tuple[str, dict[str,
 
 def _numbers(layer: Layer, size: Mapping[str, int]) -> int:
     """Of all inputs together."""
-    return sum(math.prod(size[dim] if isinstance(dim, str) else dim for dim in draw.dims) for draw in layer.inputs)
+    return sum(math.prod(size[dim] if isinstance(dim, str) else dim for dim in draw.dims) for draw in layer.draws)
 
 
 def trials(layer: Layer) -> list[tuple[dict[str, int], Init]]:
     """The sizes with the layer's own initialisation, then the first of them with every other."""
     first, *_ = found = sizes(layer)
-    return [(size, layer.init) for size in found] + [(first, init) for init in make.INITS if init != layer.init]
+    return [(size, layer.init) for size in found] + [(first, init) for init in INITS if init != layer.init]
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..subject import states
 from ..subject.make import Subject
 from .observe import Values, observe
 from .tolerance import Mismatch, Off, distance, own_distance
@@ -23,11 +24,11 @@ def check(timed: Subject, fresh: Subject, truth: Truth) -> None:
 
     Raises Mismatch where the two differ by more than each may differ from the truth.  The timed one has its numbers again afterwards.
     """
-    if not any(tensor.is_floating_point() for tensor in timed.inputs):
+    if not any(tensor.is_floating_point() or tensor.is_complex() for tensor in timed.inputs):
         return
     kept, others = [tensor.data.clone() for tensor in timed.inputs], [_turned(tensor.data) for tensor in timed.inputs]
     timed.forward()  # so that it has seen these numbers, with these versions of its weights
-    drawn = truth.weights.state_dict()
+    drawn = states.of_variant(timed.module, truth.weights)
     for name, tensor in timed.module.state_dict().items():
         tensor.data.copy_(drawn[name])  # what that forward left in its buffers
     _fill(timed.inputs, others)
@@ -48,7 +49,7 @@ def _observed(subject: Subject, truth: Truth) -> Values:
 
 def _turned(content: Tensor) -> Tensor:
     """The numbers in the opposite order, which fit wherever those did; one alone is halved.  Whole numbers may mean something and stay."""
-    if not content.is_floating_point():
+    if not (content.is_floating_point() or content.is_complex()):
         return content.clone()
     return content.flip(tuple(range(content.dim()))) if content.numel() > 1 else content / 2
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..declare.layer import Draw
+from ..declare.inputs import Draw
 from ..declare.mistake import Finding, Mistake
 
 OWN = 2  # times the error of the reference, on the numbers as drawn
@@ -100,7 +100,7 @@ def distance(name: str, found: Tensor, exact: Tensor) -> Off:
 
 def largest(tensor: Tensor) -> float:
     """Its largest finite value; 0 where there is none."""
-    return float(tensor.abs().nan_to_num(0.0, 0.0, 0.0).max()) if tensor.numel() else 0.0
+    return float(tensor.double().abs().nan_to_num(0.0, 0.0, 0.0).max()) if tensor.numel() else 0.0
 
 
 def own_distance(own: Tensor, exact: Tensor) -> Off:

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from ..declare.layer import Layer
 from ..declare.mistake import Finding
 from ..subject import make
+from ..subject.arguments import cast
 from ..subject.make import Subject
+from ..subject.outputs import comparable
 from .moved import moved as nudge
 from .observe import check_shapes
 from .verify import Truth
@@ -57,9 +59,9 @@ class Use:
     def taken(self, tensor: Tensor) -> Tensor:
         """A copy in the dtype, and on the device, of this side."""
         copied = tensor.detach().clone()
-        if not self.exact or not tensor.is_floating_point():
+        if not self.exact:
             return copied
-        return (copied.cpu() if tensor.device.type == "mps" else copied).double()
+        return cast(copied.cpu() if tensor.device.type == "mps" else copied, torch.float64)
 
     def needs_gradients(self) -> None:
         """Raises NotHere where there is no backward."""
@@ -91,7 +93,7 @@ def of_variant(layer: Layer, truth: Truth, variant: str) -> Use:
 
 
 def _draws(layer: Layer, truth: Truth) -> tuple[tuple[Tensor, ...], ...]:
-    others = [make.draw(layer.inputs, truth.size, truth.dtype, truth.device, 1_000 + truth.seed + place) for place in range(1, DRAWS)]
+    others = [make.draw(layer.draws, truth.size, truth.dtype, truth.device, 1_000 + truth.seed + place) for place in range(1, DRAWS)]
     return (truth.inputs, *others)
 
 
@@ -117,11 +119,11 @@ def back(subject: Subject, output: object, keep: bool = False) -> Found:
 
 
 def gradients(subject: Subject) -> Found:
-    return {f"{name} grad": leaf.grad.detach().clone() for name, leaf in subject.leaves() if leaf.grad is not None}
+    return {f"{name} grad": tensor for name, tensor in subject.gradients().items()}
 
 
 def state(module: nn.Module) -> Found:
-    return {f"{name} after": tensor.detach().clone() for name, tensor in module.state_dict().items()}
+    return {f"{name} after": comparable(tensor.detach().clone(), name) for name, tensor in module.state_dict().items()}
 
 
 def labelled(words: str, found: Mapping[str, Tensor]) -> Found:
@@ -132,7 +134,7 @@ def labelled(words: str, found: Mapping[str, Tensor]) -> Found:
 def batched(use: Use) -> Iterator[int | None]:
     """Of every input the place of its dimension that is the batch; None where it has none.  Raises NotHere where no input has one."""
     name = "batch" if "batch" in use.layer.sweep else next(iter(use.layer.sweep))
-    places = [draw.dims.index(name) if name in draw.dims else None for draw in use.layer.inputs]
+    places = [draw.dims.index(name) if name in draw.dims else None for draw in use.layer.draws]
     if name != "batch" or all(place is None for place in places):
         raise NotHere('no dimension of its inputs is called "batch"')
     yield from places

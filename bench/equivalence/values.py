@@ -63,7 +63,7 @@ def _every_third(tensor: Tensor, value: float) -> Tensor:
 def _changed(use: Use, change: Callable[[Tensor], Tensor], signed: bool = False) -> Use:
     """signed: only inputs that may be any number, and not such as are drawn positive."""
     kinds = ("normal",) if signed else ("normal", "positive")
-    wanted = [draw.kind in kinds for draw in use.layer.inputs]
+    wanted = [draw.kind in kinds for draw in use.layer.draws]
     if not any(wanted):
         raise NotHere("none of its inputs may have such numbers")
     first = replace(use, drawn=use.drawn[:1])

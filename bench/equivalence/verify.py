@@ -7,16 +7,20 @@ reference itself in that dtype; a variant that is further off is rejected only a
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from ..data.record import Accuracy, TensorError
-from ..declare.layer import Init, Layer, Size
+from ..declare.inputs import Size
+from ..declare.layer import Init, Layer
 from ..declare.mistake import Mistake
-from ..law import Law, Observation
-from ..subject import make
+from ..law import Deviations, Law, Observation
+from ..subject import make, states
 from ..subject.make import Subject
+from . import moments
+from .moments import Features
 from .moved import Moved
 from .moved import moved as nudge
 from .observe import Values, observe
@@ -40,8 +44,9 @@ class Truth:
     exact: Values  # the reference in float64
     own: Values  # the reference in the dtype of the point
     moved: Moved  # the reference again, on moved numbers, as far as anybody asked
-    law: Law | None = None  # of a random layer: stands for the comparison with `exact`
+    law: Law | Literal["seed", "moments"] | None = None  # of a random layer: stands for the comparison with `exact`
     calls: int = 1  # made before values are compared
+    moments: Features | None = None  # of the reference, where its law is "moments"
     usual: Mapping[str, float] = field(
         default_factory=dict
     )  # tensor -> its largest value as a rule; one that cancels to nothing is made of such
@@ -72,13 +77,23 @@ def truth(layer: Layer, size: Size, dtype: torch.dtype, device: str, seed: int, 
     if not cotangents:
         output = make.probe(weights, inputs)
         raise Mismatch(f"output: the reference returns {type(output).__name__}, no tensors; return a tensor, or a tuple or dict of them")
-    exact = observe(make.in_float64(weights, inputs, cotangents, layer, size), seed, layer.calls)
+    law = layer.law if weights.training else None  # in eval() nothing is random
     stock = make.subject(next(iter(layer.variants)), weights, inputs, cotangents)
     own = observe(stock, seed, layer.calls)
-    check_finite(exact.all(), own.all(), layer.inputs, random=layer.law is not None)
+    exact = _widened(own) if law == "seed" else observe(make.in_float64(weights, inputs, cotangents, layer, size), seed, layer.calls)
+    check_finite(exact.all(), own.all(), layer.draws, random=layer.law is not None)
     moved = Moved(lambda draw: observe(nudge(stock, draw), seed, layer.calls).all(), seed, exact.all(), own.all())
-    law = layer.law if weights.training else None  # in eval() nothing is random
-    return Truth(size, dtype, device, seed, weights, inputs, cotangents, exact, own, moved, law, layer.calls)
+    seen = moments.features(stock, seed, layer.calls) if law == "moments" else None
+    return Truth(size, dtype, device, seed, weights, inputs, cotangents, exact, own, moved, law, layer.calls, seen)
+
+
+def _widened(own: Values) -> Values:
+    """What stands for the exact values where the seed decides: in float64 a reference draws other numbers."""
+    outputs, gradients, state = (
+        {name: tensor.double() if tensor.is_floating_point() else tensor for name, tensor in part.items()}
+        for part in (own.outputs, own.gradients, own.state)
+    )
+    return Values(outputs, gradients, state, own.kinds)
 
 
 def judge(subject: Subject, truth: Truth) -> list[TensorError]:
@@ -97,8 +112,12 @@ def judge(subject: Subject, truth: Truth) -> list[TensorError]:
         raise
     _check_untouched(subject, truth)
     _check_kinds(seen, truth.own)
-    if truth.law:
-        return _by_law(truth.law, _observation(subject, seen), _observation(subject, observe(subject, truth.seed + 1)))
+    if truth.moments is not None:
+        _check_alike(seen, truth.own)
+        return _held(moments.deviations(moments.features(subject, truth.seed, truth.calls), truth.moments))
+    if callable(truth.law):
+        again = _observation(subject, observe(subject, truth.seed + 1))
+        return _held(truth.law(_observation(subject, seen), again))
     found, exact, own = seen.all(), truth.exact.all(), truth.own.all()
     both = [name for name in exact if name in own]  # a buffer's update may be lost to rounding in a half type
     errors = [hold(truth, name, found.get(name)) for name in both]
@@ -131,7 +150,8 @@ def check_not_random(layer: Layer, truth: Truth) -> None:
             if off > SAME * largest(exact):
                 raise Mistake(
                     f"{name}: it looks random: two calls with the same numbers are {off:.2g} apart; "
-                    "say what holds of every draw, as law=law.dropout(0.1), or make it repeatable"
+                    'write law="seed" where its variants draw the same numbers after one seed, else law="moments", '
+                    "or what holds of every draw, as law=law.dropout(0.1); or make it repeatable"
                 )
 
 
@@ -147,9 +167,18 @@ def _observation(subject: Subject, seen: Values) -> Observation:
     return Observation(subject.inputs, subject.cotangents, seen.outputs, seen.gradients)
 
 
-def _by_law(law: Law, seen: Observation, again: Observation) -> list[TensorError]:
+def _check_alike(seen: Values, own: Values) -> None:
+    """Raises Mismatch where a tensor is missing, or of another shape or dtype."""
+    found, expected = seen.all(), own.all()
+    for name, tensor in expected.items():
+        _check_shape(name, found.get(name), tensor, tensor.dtype)
+    if extra := [name for name in found if name not in expected]:
+        raise Mismatch(f"{extra[0]}: the reference has none, or leaves it as it is")
+
+
+def _held(deviations: Deviations) -> list[TensorError]:
     """Raises Mismatch at the first thing that the law does not allow."""
-    errors = [TensorError(name, error, allowed) for name, (error, allowed) in law(seen, again).items()]
+    errors = [TensorError(name, error, allowed) for name, (error, allowed) in deviations.items()]
     for each in errors:
         if not each.error <= each.allowed:
             raise Mismatch(f"{each.tensor}: off by {each.error:.2g}, the law of this layer allows {each.allowed:.2g}")
@@ -170,10 +199,20 @@ def _check_kinds(seen: Values, own: Values) -> None:
 
 
 def _check_parameters(subject: Subject, truth: Truth) -> None:
-    drawn = truth.weights.state_dict()
+    drawn = states.of_variant(subject.module, truth.weights)
     for name, parameter in subject.module.named_parameters():
         if not torch.equal(parameter.detach(), drawn[name]):
             raise Mismatch(f"{name}: changed in place by a call; the reference leaves it as it is")
+
+
+def _check_shape(name: str, found: Tensor | None, expected: Tensor, dtype: torch.dtype) -> Tensor:
+    if found is None:
+        raise Mismatch(f"{name}: missing; the reference has it")
+    if found.shape != expected.shape:
+        raise Mismatch(f"{name}: its shape is {tuple(found.shape)}, the reference's {tuple(expected.shape)}")
+    if found.dtype != dtype:
+        raise Mismatch(f"{name}: its dtype is {found.dtype}, the reference's {dtype}")
+    return found
 
 
 def hold(truth: Truth, name: str, found: Tensor | None, eps: float | None = None, times: float = 1.0) -> TensorError:
@@ -182,12 +221,7 @@ def hold(truth: Truth, name: str, found: Tensor | None, eps: float | None = None
     eps: of a dtype coarser than that of the point, where rounding may be that coarse.  times: what is allowed.
     """
     exact, own = truth.exact.all()[name], truth.own.all()[name]
-    if found is None:
-        raise Mismatch(f"{name}: missing; the reference has it")
-    if found.shape != exact.shape:
-        raise Mismatch(f"{name}: its shape is {tuple(found.shape)}, the reference's {tuple(exact.shape)}")
-    if found.dtype != own.dtype:
-        raise Mismatch(f"{name}: its dtype is {found.dtype}, the reference's {own.dtype}")
+    found = _check_shape(name, found, exact, own.dtype)
     off, limit = distance(name, found, exact), truth.allowed(name, eps).times(times)
     while not off.within(limit):
         if not truth.moved.more():

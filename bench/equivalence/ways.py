@@ -6,6 +6,7 @@ as the rule of `tolerance` says.  A public report of a layer that is wrong in so
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 import torch
 
@@ -26,6 +27,9 @@ def in_eval(use: Use) -> Found:
         raise NotHere("it is declared in eval()")
     found = step(use.subject(module=module.eval()))
     if use.layer.law:  # which is for train()
+        again = step(use.subject(module=module), seed=1, backward=False)
+        if use.exact and any(not torch.equal(tensor, found[name]) for name, tensor in again.items()):
+            raise NotHere("it is random in eval(), too")
         return found
     module.zero_grad()
     return found | labelled("in train() again", step(use.subject(module=module.train())) | state(module))
@@ -134,8 +138,7 @@ def same_tensor(use: Use) -> Found:
 
 
 def _kind(use: Use, place: int) -> object:
-    draw = use.layer.inputs[place]
-    return draw.kind, draw.below
+    return replace(use.layer.draws[place], dims=())
 
 
 WAYS = (

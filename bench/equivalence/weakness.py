@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from ..law import Law, Observation
+from . import moments
 from .tolerance import ROUNDING, comparable, distance
 from .verify import Truth
 
@@ -12,7 +13,9 @@ PERTURBATION_ULPS = 64  # an output this far off must be rejected, else the chec
 
 def weaknesses(truth: Truth) -> list[str]:
     """The check's own test: a tensor for which zeros, a constant mean, or values a little off would pass is named."""
-    if truth.law:
+    if truth.moments is not None:
+        return [f'only moments over {moments.DRAWS} draws are compared, as law="moments" says: small errors would pass']
+    if callable(truth.law):
         return _weaknesses_of_law(truth, truth.law)
     if not truth.moved.draws:
         truth.moved.more()  # the first few show whether moved numbers widen a limit; all of them would cost more than they tell

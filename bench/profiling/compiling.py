@@ -86,7 +86,8 @@ def _compile_cold(subject: Subject, differentiable: bool, cold: bool) -> Compile
         output = subject.forward()
         if differentiable:
             subject.backward(output)
-        if subject.inputs and (device := subject.inputs[0].device.type) != "cpu":
+        held = (*subject.inputs, *subject.module.parameters())
+        if held and (device := held[0].device.type) != "cpu":
             torch.accelerator.synchronize(device)
         seconds = time.perf_counter() - start
     subject.clear_gradients()
@@ -116,7 +117,7 @@ def over_sweep(layer: Layer, variant: str, device: str) -> SweepGraphs | None:
             return None
         compiled = torch.compile(modules[0], backend="eager")
         for size in sizes:
-            compiled(*make.draw(layer.inputs, size, torch.float32, "meta", 0))
+            compiled(*make.draw(layer.draws, size, torch.float32, "meta", 0))
     except Exception:  # noqa: BLE001  what it raises here it raises again when it is compiled for the point, and there it is recorded
         return None
     graphs = _graphs()

@@ -81,4 +81,16 @@ def new_bytes(subject: Subject, output: object) -> int:
 
 
 def storages(held: list[Tensor]) -> dict[int, int]:
-    return {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in held}
+    """Of every storage its bytes; a sparse tensor has some for its places and one for its numbers."""
+    parts = [part for tensor in held for part in _parts(tensor)]
+    return {part.untyped_storage().data_ptr(): part.untyped_storage().nbytes() for part in parts}
+
+
+def _parts(tensor: Tensor) -> tuple[Tensor, ...]:
+    if tensor.layout == torch.sparse_coo:
+        return tensor._indices(), tensor._values()
+    if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
+        return tensor.crow_indices(), tensor.col_indices(), tensor.values()
+    if tensor.layout in (torch.sparse_csc, torch.sparse_bsc):
+        return tensor.ccol_indices(), tensor.row_indices(), tensor.values()
+    return (tensor,)

@@ -4,18 +4,26 @@ Not the judge (verify), not the stopwatch (clock): what is made here is only cal
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from ..declare.layer import Draw, Init, Layer, Size, Variant
-from ..declare.mistake import Mistake
+from ..declare.inputs import Size
+from ..declare.layer import Init, Layer
 from ..plan import steps
 from ..timing.clock import Call
 from . import optimizers, states
+from .arguments import cast
+from .arguments import draw as draw
+from .building import build as build
+from .building import copied, in_dtype
+from .building import reference as reference
+from .building import variant_module as variant_module
+from .outputs import comparable
+from .outputs import tensors as tensors
 
 
 @dataclass
@@ -46,6 +54,20 @@ class Subject:
         """Whether a parameter wants a gradient."""
         return any(parameter.requires_grad for parameter in self.module.parameters())
 
+    def gradients(self) -> dict[str, Tensor]:
+        """What backward left, copied, by the reference's names: dense and real."""
+        found = {name: leaf.grad.detach().clone() for name, leaf in self.leaves() if leaf.grad is not None}
+        return {name: comparable(tensor, name) for name, tensor in states.gradients_back(self.module, found).items()}
+
+    def state(self) -> dict[str, Tensor]:
+        """Parameters and buffers, copied, by the variant's own names."""
+        return {name: tensor.detach().clone() for name, tensor in self.module.state_dict().items()}
+
+    def changes(self, before: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What of the state has changed since, by the reference's names: dense and real."""
+        found = states.changes_back(self.module, before, self.state())
+        return {name: comparable(tensor, name) for name, tensor in found.items()}
+
     def clear_gradients(self) -> None:
         for _, leaf in self.leaves():
             leaf.grad = None
@@ -55,102 +77,9 @@ class Subject:
         torch.autograd.backward([y for y, _ in pairs], [g for _, g in pairs])
 
 
-def tensors(output: object, name: str = "output") -> dict[str, Tensor]:
-    """The tensors of a module's output by name: output, or output[0], output['h'] where it is nested."""
-    if isinstance(output, Tensor):
-        return {name: output}
-    if isinstance(output, Mapping):
-        parts: list[tuple[str, object]] = [(f"{name}[{key!r}]", value) for key, value in output.items()]
-    elif isinstance(output, Sequence) and not isinstance(output, str):
-        parts = [(f"{name}[{index}]", value) for index, value in enumerate(output)]
-    else:
-        return {}
-    return {label: tensor for part, value in parts for label, tensor in tensors(value, part).items()}
-
-
-LOW, HIGH = 0.1, 2.0  # of inputs drawn positive
-
-
-def draw(draws: Sequence[Draw], size: Size, dtype: torch.dtype, device: str, seed: int) -> tuple[Tensor, ...]:
-    """The inputs of a point: the same numbers for a seed on every device, drawn on the CPU; on "meta" shapes alone, without a number."""
-    at = torch.device("meta" if device == "meta" else "cpu")
-    generator = None if device == "meta" else torch.Generator().manual_seed(seed)
-    drawn = []
-    for spec in draws:
-        shape = [size[dim] if isinstance(dim, str) else dim for dim in spec.dims]
-        if spec.kind == "integers":
-            below = size[spec.below] if isinstance(spec.below, str) else spec.below
-            assert below is not None
-            drawn.append(torch.randint(below, shape, generator=generator, device=at).to(device))
-        else:
-            numbers = (
-                torch.randn(shape, generator=generator, device=at)
-                if spec.kind == "normal"
-                else LOW + (HIGH - LOW) * torch.rand(shape, generator=generator, device=at)
-            )
-            drawn.append(numbers.to(dtype).to(device).requires_grad_())
-    return tuple(drawn)
-
-
-INITS: dict[Init, Callable[[Tensor], object]] = {
-    "default": lambda weight: weight,
-    "normal": nn.init.normal_,
-    "xavier": nn.init.xavier_normal_,  # Glorot & Bengio, AISTATS 2010
-    "kaiming": nn.init.kaiming_normal_,  # He et al., 2015, arXiv:1502.01852
-}
-
-
 def mode(step: str) -> AbstractContextManager[object]:
     """What a step's tensors are made and computed in: inference is without autograd, as where a model is served."""
     return torch.inference_mode() if step == steps.INFERENCE else nullcontext()
-
-
-@torch.inference_mode(mode=False)  # a model is made, or loaded, before it is served
-def reference(layer: Layer, size: Size, dtype: torch.dtype, device: str, seed: int, init: Init | None = None) -> nn.Module:
-    """The reference variant's module with the weights that every variant of the point gets, rounded to dtype.
-
-    They are those of an initialisation, the layer's unless told otherwise, with a tenth of noise added: a variant that ignores a weight
-    of ones or a bias of zeros would otherwise pass for the same layer.
-    """
-    torch.manual_seed(seed)
-    module = build(layer, next(iter(layer.variants.values())), size)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            if parameter.dim() > 1 and parameter.numel():
-                INITS[init or layer.init](parameter)
-        for parameter in module.parameters():
-            scale = float(parameter.square().mean().sqrt()) if parameter.numel() else 0.0
-            parameter.add_(torch.randn_like(parameter), alpha=0.1 * (scale or 1.0))
-    return module.to(device=device, dtype=dtype)
-
-
-@torch.inference_mode(mode=False)
-def variant_module(layer: Layer, variant: str, size: Size, weights: nn.Module) -> nn.Module:
-    """A variant's module with the given weights, on their device and in their dtype.  Raises Mistake where the state_dicts differ."""
-    module = build(layer, layer.variants[variant], size)
-    state = weights.state_dict()
-    first = next(iter(layer.variants))
-    states.compare(variant, module.state_dict(), first, state)
-    module.load_state_dict(state)
-    for tensor in [*weights.parameters(), *weights.buffers()]:
-        if tensor.is_floating_point():
-            return module.to(device=tensor.device, dtype=tensor.dtype).train(weights.training)
-    return module.to(next((t.device for t in weights.buffers()), torch.device("cpu"))).train(weights.training)
-
-
-class Sizes(dict[str, int]):
-    """What `build` is given: dimension -> its value."""
-
-    def __missing__(self, dimension: object) -> int:
-        raise Mistake(f"build asks for size[{dimension!r}], which is not in sweep; it has {', '.join(self)}")
-
-
-def build(layer: Layer, variant: Variant, size: Size) -> nn.Module:
-    """The variant's module as the layer builds it.  Raises Mistake where that is none."""
-    module = layer.build(variant.module, Sizes(size))
-    if not isinstance(module, nn.Module):
-        raise Mistake(f"layer {layer.name!r}: build returned {type(module).__name__}, not an nn.Module; return module(...)")
-    return module
 
 
 @dataclass(frozen=True)
@@ -164,7 +93,7 @@ class Drawn:
 
 def drawn(layer: Layer, size: Size, dtype: torch.dtype, device: str, seed: int, init: Init | None = None) -> Drawn:
     """Weights, inputs and cotangents of a seed.  In inference mode the weights are in eval(), and nothing wants a gradient."""
-    weights, inputs = reference(layer, size, dtype, device, seed, init), draw(layer.inputs, size, dtype, device, seed)
+    weights, inputs = reference(layer, size, dtype, device, seed, init), draw(layer.draws, size, dtype, device, seed)
     if torch.is_inference_mode_enabled():
         weights, inputs = weights.eval(), tuple(tensor.detach() for tensor in inputs)
     return Drawn(weights, inputs, cotangents(probe(weights, inputs), seed))
@@ -178,17 +107,16 @@ def subject(variant: str, module: nn.Module, inputs: Sequence[Tensor], cotangent
 
 def in_float64(module: nn.Module, inputs: Sequence[Tensor], cotangents: Sequence[Tensor | None], layer: Layer, size: Size) -> Subject:
     """The reference in float64 on the very numbers of the point: what every variant is judged against."""
-    device = "cpu" if any(tensor.device.type == "mps" for tensor in inputs) else inputs[0].device if inputs else "cpu"
-    exact = build(layer, next(iter(layer.variants.values())), size).to(device)
-    exact.load_state_dict(module.state_dict())
-    exact.train(module.training)
+    held = [*module.parameters(), *module.buffers(), *inputs]
+    device = torch.device("cpu") if any(tensor.device.type == "mps" for tensor in held) or not held else held[0].device
+    exact = in_dtype(build(layer, next(iter(layer.variants.values())), size), torch.float64, device)
     raised = [_double(tensor, device) for tensor in inputs]
-    return Subject("float64", exact.double(), tuple(raised), tuple(None if c is None else c.to(device).double() for c in cotangents))
+    given = tuple(None if each is None else each.to(device).double() for each in cotangents)
+    return Subject("float64", copied(exact, module), tuple(raised), given)
 
 
-def _double(tensor: Tensor, device: object) -> Tensor:
-    copied = tensor.detach().to(device, copy=True)  # type: ignore[call-overload]
-    return (copied.double() if tensor.is_floating_point() else copied).requires_grad_(tensor.requires_grad)
+def _double(tensor: Tensor, device: torch.device) -> Tensor:
+    return cast(tensor.detach().to(device, copy=True), torch.float64).requires_grad_(tensor.requires_grad)
 
 
 def cotangents(output: object, seed: int) -> tuple[Tensor | None, ...]:

@@ -13,6 +13,7 @@ from ...declare.layer import Layer
 from ...equivalence.observe import observe
 from ...process.check_messages import Sketch, Sketched
 from ...subject import make
+from ...subject.building import in_dtype
 from ...subject.torch_settings import untouched
 
 PROJECTIONS = 8
@@ -23,12 +24,15 @@ def sketch(layer: Layer, point: Point) -> Sketched:
     """Every output, gradient and buffer as a few projections.  Whatever the reference raises comes through."""
     with untouched():
         torch.manual_seed(SEED)
-        module = make.build(layer, next(iter(layer.variants.values())), point.size).to(point.device).double()
+        module = in_dtype(make.build(layer, next(iter(layer.variants.values())), point.size), torch.float64, point.device)
         _fill(module)
-        inputs = make.draw(layer.inputs, point.size, torch.float64, point.device, SEED)
+        inputs = make.draw(layer.draws, point.size, torch.float64, point.device, SEED)
         cotangents = make.cotangents(make.probe(module, inputs), SEED)
         seen = observe(make.subject("reference", module, inputs, cotangents), SEED, layer.calls).all()
-    return Sketched(repr(tuple(layer.inputs)), {name: _project(tensor) for name, tensor in {**dict(module.state_dict()), **seen}.items()})
+    return Sketched(
+        repr((tuple(layer.inputs), layer.kwargs, layer.parameters) if layer.kwargs or layer.parameters else tuple(layer.inputs)),
+        {name: _project(tensor) for name, tensor in {**dict(module.state_dict()), **seen}.items()},
+    )
 
 
 def _fill(module: nn.Module) -> None:
