@@ -236,38 +236,29 @@ def bisected(root: Path) -> Case:
     return Case(done.returncode, done.stdout, done.stderr, {"planted": commits[1]}, left(root))
 
 
-def killed(root: Path) -> Case:
-    """A check is killed while it has the base checked out; the next one cleans up after it."""
+def under_way(root: Path) -> "subprocess.Popen[str]":
+    """A check that has the base checked out by now."""
     toy.make(root, FILES)
-    process = subprocess.Popen(
-        [sys.executable, str(QUICK), "check", "--suite", "layers", "--against", "HEAD"],
-        cwd=root,
-        env=environment(root),
-        stdout=subprocess.DEVNULL,
-    )
+    command = [sys.executable, str(QUICK), "check", "--suite", "layers", "--against", "HEAD"]
+    process = subprocess.Popen(command, cwd=root, env=environment(root), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while len(worktrees(root)) < 2 and time.monotonic() < deadline:
         time.sleep(0.02)
+    return process
+
+
+def killed(root: Path) -> Case:
+    """A check is killed while it has the base checked out; the next one cleans up after it."""
+    process = under_way(root)
     process.kill()
-    process.wait()
+    process.communicate()
     assert len(worktrees(root)) == 2
     return check(root, "--against", "HEAD")
 
 
 def terminated(root: Path) -> Case:
     """A job is cancelled while it has the base checked out."""
-    toy.make(root, FILES)
-    process = subprocess.Popen(
-        [sys.executable, str(QUICK), "check", "--suite", "layers", "--against", "HEAD"],
-        cwd=root,
-        env=environment(root),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + 60
-    while len(worktrees(root)) < 2 and time.monotonic() < deadline:
-        time.sleep(0.02)
+    process = under_way(root)
     process.terminate()
     out, err = process.communicate(timeout=60)
     return Case(process.returncode, out, err, {}, left(root))
