@@ -109,7 +109,7 @@ def test_a_side(side, text):
         (
             check(row("larger", exact=(make.SAVED,)), row("missing"), row("missing"), row("different"), row("unchanged")),
             f"2 of 4 benchmarks are missing, the first {SLOWER}; 1 has a reference that computes something else; 1 got larger. "
-            "Compared with main (1a2b3c4); the other 1: 1 unchanged.",
+            "Compared with main (1a2b3c4); the other 1: 1 unchanged. What was removed on purpose passes with --allow-missing.",
         ),
         (
             check(row("larger", exact=(make.SAVED,)), timed("clear")),
@@ -185,6 +185,28 @@ def test_what_was_not_compared_is_said_first_with_its_cause():
     assert exit_code(whole) == 0
 
 
+def test_whatever_comes_together_the_sentence_counts_what_was_not_compared_and_what_stayed_open():
+    dice = random.Random(1)
+    for _ in range(2_000):
+        kinds = dice.choices([*words.ORDER], k=dice.randint(1, 5))
+        chosen = [timed(kind) if kind in words.TIMED else row(kind, reason=f"because of {kind}") for kind in kinds]
+        said = spoken.sentence(check(*chosen))
+        for kind in {"inconclusive", "new", "skipped"} & set(kinds):
+            assert f"{kinds.count(kind)} {kind}" in said, said
+        if "not compared" in kinds:
+            assert re.search(
+                rf"({kinds.count('not compared')} benchmarks? w\w+|Nothing was compared: .*) ?not compared.*because of not", said
+            ), said
+
+
+def test_of_several_causes_each_has_its_number_the_most_frequent_first():
+    causes = ("x is gone", "y died", "y died", "z", "u")
+    said = spoken.sentence(check(timed("clear"), *(row("not compared", batch=number, reason=why) for number, why in enumerate(causes))))
+    assert said.startswith("5 benchmarks were not compared: 2 since y died; 1 since x is gone; 1 since z; and 1 other cause. No layer got")
+    alone = spoken.sentence(check(*(row("not compared", batch=number, reason=why) for number, why in enumerate(causes[:3]))))
+    assert alone == "Nothing was compared: 3 not compared (2 since y died; 1 since x is gone)."
+
+
 @pytest.mark.parametrize(
     ("percent", "seconds", "said"),
     [
@@ -256,7 +278,7 @@ def small() -> Check:
 
 WIDE = """\
 1 of 4 benchmarks got slower, softmax-forward-cpu-float32-batch8-width1024-function by 7.9 % (6.0 to 9.8 %); 1 is wrong; 1 is missing. Compared with main
-(1a2b3c4); the other 2: 1 inconclusive, 1 unchanged.
+(1a2b3c4); the other 2: 1 inconclusive, 1 unchanged. What was removed on purpose passes with --allow-missing.
 note: another run was measuring on cpu
 control: base against itself +0.2 % (-0.4 to +0.8 %)
 verdict       benchmark                                                               change  detectable  units  exact numbers
@@ -287,7 +309,8 @@ def test_a_narrow_terminal():
 1 of 4 benchmarks got slower,
 softmax-forward-cpu-float32-batch8-width1024-function by 7.9 % (6.0 to 9.8 %); 1
 is wrong; 1 is missing. Compared with main (1a2b3c4); the other 2: 1
-inconclusive, 1 unchanged.
+inconclusive, 1 unchanged. What was removed on purpose passes with
+--allow-missing.
 note: another run was measuring on cpu
 control: base against itself +0.2 % (-0.4 to +0.8 %)
 wrong         gelu-forward-cpu-float32-batch8-width1024-function
@@ -341,7 +364,7 @@ def test_no_line_is_wider_than_the_terminal_and_none_obeys_a_foreign_code(width)
 SUMMARY = """\
 ### Regression check: failed
 
-**1 of 4 benchmarks got slower, softmax-forward-cpu-float32-batch8-width1024-function by 7.9 % (6.0 to 9.8 %); 1 is wrong; 1 is missing. Compared with main (1a2b3c4); the other 2: 1 inconclusive, 1 unchanged.**
+**1 of 4 benchmarks got slower, softmax-forward-cpu-float32-batch8-width1024-function by 7.9 % (6.0 to 9.8 %); 1 is wrong; 1 is missing. Compared with main (1a2b3c4); the other 2: 1 inconclusive, 1 unchanged. What was removed on purpose passes with --allow-missing.**
 
 - another run was measuring on cpu
 - control: base against itself +0.2 % (-0.4 to +0.8 %)

@@ -1,5 +1,6 @@
 """The two sides of a check as folders: which commit is meant, where it is checked out, and that nothing is left or disturbed."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -371,6 +372,26 @@ def test_a_submodule_that_is_not_here_is_told_with_what_to_type(tmp_path: Path) 
     git(root, "commit", "--quiet", "--message", "a newer one that was not fetched")
     why = f"submodule layers/lib does not have the base's commit {newer[:7]}; type  git -C layers/lib fetch origin {newer}"
     assert submodules.missing(root, "HEAD") == {"layers/lib": why}
+
+
+def test_where_git_cannot_list_another_worktree_the_files_alone_are_put_in_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, _ = with_submodule(tmp_path)
+    commit(write(root, {"layers/hidden.py": "", ".gitattributes": "layers/hidden.py export-ignore\n"}))
+    places = [root / ".git", root / ".git" / "modules" / "layers" / "lib"]
+    before = [sorted((path, path.stat().st_mtime_ns) for path in place.rglob("*")) for place in places]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda path, mode: not Path(path).is_relative_to(root))
+        with checked_out(root, "HEAD") as folder:
+            assert listed(root) == [str(root)]
+            names = ("layers/softmax.py", "layers/hidden.py", "layers/lib/lib.py", "layers/lib/deep/deep.py")
+            assert [name for name in names if not (folder / name).is_file()] == []
+            assert not list(folder.rglob(".layerbench-index"))
+    assert not folder.exists()
+    assert before == [sorted((path, path.stat().st_mtime_ns) for path in place.rglob("*")) for place in places]
+    with checked_out(root, "HEAD"):
+        assert len(listed(root)) == 2
 
 
 # Which commit a branch stands for.

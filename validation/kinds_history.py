@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from kinds_code import MAIN, SAME
-from repository import FILES, RELU, SILU, SLOW, SUITE, WRONG, Asked, Kind, changed, commit, git, layer, made, write
+from repository import FILES, IS_WRONG, PLAIN, RELU, SILU, SLOW, SUITE, WRONG, Asked, Kind, changed, commit, git, layer, made, write
 
-IS_WRONG = "1 of 2 benchmarks is wrong, silu.*plain"
 ORIGIN = ("--against", "origin/main")
 
 
@@ -30,7 +29,7 @@ def diverged(folder: Path) -> Asked:
     git(root, "checkout", "--quiet", "main")
     commit(write(root, {"layers/relu.py": RELU}))
     git(root, "checkout", "--quiet", "topic")
-    return Asked(root, (*SUITE, *MAIN))
+    return Asked(root, (*SUITE, *MAIN, *PLAIN))
 
 
 def against(ref: str):  # type: ignore[no-untyped-def]
@@ -41,7 +40,7 @@ def against(ref: str):  # type: ignore[no-untyped-def]
         git(root, "tag", "--annotate", "v1", "--message", "first")
         first = git(root, "rev-parse", "HEAD")
         commit(write(root, {"layers/silu.py": WRONG}))
-        return Asked(root, (*SUITE, "--against", ref.replace("HASH", first).replace("SHORT", first[:8])))
+        return Asked(root, (*SUITE, "--against", ref.replace("HASH", first).replace("SHORT", first[:8]), *PLAIN))
 
     return make
 
@@ -61,8 +60,8 @@ def merge_ref(folder: Path) -> Asked:
     git(folder, "clone", "--quiet", str(origin(folder)), str(root))
     git(root, "checkout", "--quiet", "--detach", "origin/main")
     git(root, "merge", "--quiet", "--no-ff", "--message", "merged", "origin/topic")
-    git(root, "branch", "--delete", "--force", "main")
-    return Asked(root, (*SUITE, *ORIGIN))
+    git(root, "branch", "--delete", "--force", "topic")
+    return Asked(root, (*SUITE, *ORIGIN, *PLAIN))
 
 
 def cloned(*words: str, then: tuple[tuple[str, ...], ...] = (), ref: tuple[str, ...] = ORIGIN):  # type: ignore[no-untyped-def]
@@ -71,24 +70,24 @@ def cloned(*words: str, then: tuple[tuple[str, ...], ...] = (), ref: tuple[str, 
         git(folder, "clone", "--quiet", "--branch", "topic", *words, origin(folder).as_uri(), str(root))
         for command in then:
             git(root, *command)
-        return Asked(root, (*SUITE, *ref))
+        return Asked(root, (*SUITE, *ref, *PLAIN))
 
     return make
 
 
 def no_repository(folder: Path) -> Asked:
-    return Asked(write(folder / "toy", FILES), (*SUITE, *MAIN))
+    return Asked(write(folder / "toy", FILES), (*SUITE, *MAIN, *PLAIN))
 
 
 def no_commit(folder: Path) -> Asked:
     (folder / "toy").mkdir()
     git(folder / "toy", "init", "--quiet", "--initial-branch", "main")
-    return Asked(write(folder / "toy", FILES), (*SUITE, "--against", "HEAD"))
+    return Asked(write(folder / "toy", FILES), (*SUITE, "--against", "HEAD", *PLAIN))
 
 
 def dirty(files: dict[str, str], *words: str, before: dict[str, str] | None = None):  # type: ignore[no-untyped-def]
     """HEAD against a working tree in which nothing was committed."""
-    return lambda folder: Asked(write(made(folder / "toy", before or FILES), files), (*SUITE, "--against", "HEAD", *words))
+    return lambda folder: Asked(write(made(folder / "toy", before or FILES), files), (*SUITE, "--against", "HEAD", *(words or PLAIN)))
 
 
 HELPED = layer(top="from ._gates import gate", value="gate(x)")
@@ -101,11 +100,11 @@ def submodule(folder: Path, nested: bool = False) -> tuple[Path, Path]:
     outer = inner
     if nested:
         outer = made(folder / "outer", {"__init__.py": ""})
-        git(outer, "submodule", "--quiet", "add", str(inner), "deep")
+        git(outer, "submodule", "--quiet", "add", inner.as_uri(), "deep")
         commit(outer)
     path = "from .lib.deep.gates import gate" if nested else "from .lib.gates import gate"
     root = made(folder / "toy", {"layers/silu.py": layer(top=path, value="gate(x)"), "layers/relu.py": RELU})
-    git(root, "submodule", "--quiet", "add", str(outer), "layers/lib")
+    git(root, "submodule", "--quiet", "add", outer.as_uri(), "layers/lib")
     git(root, "submodule", "--quiet", "update", "--init", "--recursive")
     commit(root)
     git(root, "checkout", "--quiet", "-b", "topic")
@@ -120,7 +119,7 @@ def submodule_changed(nested: bool):  # type: ignore[no-untyped-def]
         if nested:
             commit(root / "layers/lib")
         commit(root)
-        return Asked(root, (*SUITE, *MAIN))
+        return Asked(root, (*SUITE, *MAIN, *PLAIN))
 
     return make
 
@@ -130,7 +129,7 @@ def submodule_absent(folder: Path) -> Asked:
     root, _ = submodule(folder)
     git(folder, "clone", "--quiet", str(root), str(folder / "clone"))
     commit(write(folder / "clone", {"README.md": "more\n"}))
-    return Asked(folder / "clone", (*SUITE, "--against", "HEAD~1"))
+    return Asked(folder / "clone", (*SUITE, "--against", "HEAD~1", *PLAIN))
 
 
 def submodule_unfetched(folder: Path) -> Asked:
@@ -143,7 +142,7 @@ def submodule_unfetched(folder: Path) -> Asked:
     commit(root)
     git(folder, "clone", "--quiet", "--branch", "topic", root.as_uri(), str(folder / "clone"))
     git(folder / "clone", "submodule", "--quiet", "update", "--init", "--depth", "1")
-    return Asked(folder / "clone", (*SUITE, *ORIGIN))
+    return Asked(folder / "clone", (*SUITE, *ORIGIN, "-k", "plain"))
 
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 12345\n"
@@ -153,16 +152,16 @@ LOADS = layer(top='import json, pathlib\nWORDS = json.loads(pathlib.Path(__file_
 def pointer_at_base(folder: Path) -> Asked:
     """A file in Git LFS: the working tree has it, and the base's checkout a pointer, since no filter runs."""
     root = made(folder / "toy", {**FILES, "layers/silu.py": LOADS, "layers/words.json": POINTER})
-    return Asked(write(root, {"layers/words.json": "[1]\n"}), (*SUITE, "--against", "HEAD"))
+    return Asked(write(root, {"layers/words.json": "[1]\n"}), (*SUITE, "--against", "HEAD", "-k", "plain"))
 
 
 def pointer_on_both(folder: Path) -> Asked:
     root = changed(folder / "toy", {"layers/silu.py": LOADS, "layers/words.json": POINTER}, {"README.md": "more\n"})
-    return Asked(root, (*SUITE, *MAIN))
+    return Asked(root, (*SUITE, *MAIN, *PLAIN))
 
 
 def wants(name: str, then: str, now: str):  # type: ignore[no-untyped-def]
-    return lambda folder: Asked(changed(folder / "toy", {**FILES, name: then}, {name: now}), (*SUITE, *MAIN))
+    return lambda folder: Asked(changed(folder / "toy", {**FILES, name: then}, {name: now}), (*SUITE, *MAIN, *PLAIN))
 
 
 def project(version: str) -> str:
@@ -174,19 +173,19 @@ def linked_worktree(folder: Path) -> Asked:
     root = changed(folder / "toy", FILES, {"layers/silu.py": WRONG})
     git(root, "worktree", "add", "--quiet", "--detach", str(folder / "one"), "topic")
     git(folder / "one", "worktree", "add", "--quiet", "--detach", str(folder / "two"), "topic")
-    return Asked(folder / "two", (*SUITE, *MAIN))
+    return Asked(folder / "two", (*SUITE, *MAIN, *PLAIN))
 
 
 def bare_worktree(folder: Path) -> Asked:
     git(origin(folder), "worktree", "add", "--quiet", str(folder / "tree"), "topic")
-    return Asked(folder / "tree", (*SUITE, *MAIN))
+    return Asked(folder / "tree", (*SUITE, *MAIN, *PLAIN))
 
 
 def conflict(folder: Path) -> Asked:
     """A merge that was left with a conflict."""
     root = made(folder / "toy", FILES)
     marks = "<<<<<<< HEAD\n" + SILU + "=======\n" + WRONG + ">>>>>>> topic\n"
-    return Asked(write(root, {"layers/silu.py": marks}), (*SUITE, "--against", "HEAD"))
+    return Asked(write(root, {"layers/silu.py": marks}), (*SUITE, "--against", "HEAD", *PLAIN))
 
 
 def crlf(folder: Path) -> Asked:
@@ -196,7 +195,7 @@ def crlf(folder: Path) -> Asked:
 def sparse(folder: Path) -> Asked:
     root = changed(folder / "toy", {**FILES, "large/data.txt": "x\n"}, {"layers/silu.py": WRONG})
     git(root, "sparse-checkout", "set", "layers")
-    return Asked(root, (*SUITE, *MAIN))
+    return Asked(root, (*SUITE, *MAIN, *PLAIN))
 
 
 def own_history(folder: Path) -> Asked:
@@ -204,7 +203,7 @@ def own_history(folder: Path) -> Asked:
     root = made(folder / "toy", FILES)
     git(root, "checkout", "--quiet", "--orphan", "topic")
     commit(write(root, {"layers/silu.py": WRONG}))
-    return Asked(root, (*SUITE, *MAIN))
+    return Asked(root, (*SUITE, *MAIN, *PLAIN))
 
 
 FETCH = ("fetch", "--quiet", "origin", "main:refs/remotes/origin/main")
@@ -241,9 +240,9 @@ KINDS = (
     ),
     Kind(
         "ignored helper that both sides need",
-        dirty({"layers/_gates.py": WRONG_HELP}, before={**FILES, "layers/silu.py": HELPED, ".gitignore": "_gates.py\n"}),
+        dirty({"layers/_gates.py": WRONG_HELP}, "-k", "plain", before={**FILES, "layers/silu.py": HELPED, ".gitignore": "_gates.py\n"}),
         0,
-        "^2 benchmarks were not compared: at the base, layers/silu.py.*_gates",
+        "^1 benchmark was not compared: at the base, layers/silu.py.*_gates",
     ),
     Kind("submodule changed", submodule_changed(nested=False), 1, IS_WRONG),
     Kind("submodule of a submodule changed", submodule_changed(nested=True), 1, IS_WRONG),
@@ -252,9 +251,9 @@ KINDS = (
         "submodule without the base's commit",
         submodule_unfetched,
         0,
-        "^2 benchmarks were not compared: .*git -C layers/lib fetch origin",
+        "^1 benchmark was not compared: .*git -C layers/lib fetch origin",
     ),
-    Kind("Git LFS: the base's file is a pointer", pointer_at_base, 0, "^2 benchmarks were not compared: .*Git LFS"),
+    Kind("Git LFS: the base's file is a pointer", pointer_at_base, 0, "^1 benchmark was not compared: .*Git LFS"),
     Kind("Git LFS: pointers on both sides", pointer_on_both, 2, "git lfs pull"),
     Kind("other requirements.txt", wants("requirements.txt", "torch==2.12\n", "torch==2.13\n"), 0, "requirements.txt.* not compared"),
     Kind("other lock file", wants("uv.lock", "a = 1\n", "a = 2\n"), 0, "uv.lock.* not compared"),

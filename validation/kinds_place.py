@@ -7,9 +7,7 @@ import time
 from pathlib import Path
 
 from kinds_code import MAIN, SAME, edit
-from repository import FILES, RELU, SILU, SUITE, VALUE, WORDS, WRONG, Asked, Kind, changed, commit, git, layer, made, write
-
-IS_WRONG = "1 of 2 benchmarks is wrong, silu.*plain"
+from repository import FILES, IS_WRONG, PLAIN, RELU, SILU, SUITE, VALUE, WORDS, WRONG, Asked, Kind, changed, commit, git, layer, made, write
 
 
 def wrong(folder: Path) -> Path:
@@ -17,7 +15,7 @@ def wrong(folder: Path) -> Path:
 
 
 def with_variables(*words: str, **variables: str):  # type: ignore[no-untyped-def]
-    return lambda folder: Asked(wrong(folder / "toy"), (*SUITE, *MAIN, *words), variables)
+    return lambda folder: Asked(wrong(folder / "toy"), (*SUITE, *MAIN, *PLAIN, *words), variables)
 
 
 # --- places --------------------------------------------------------------------------------------------------------------------------
@@ -27,7 +25,7 @@ def read_only(folder: Path, name: str = "toy") -> Asked:
     """Mounted read-only for the check alone, as some build servers mount a checkout."""
     root = wrong(folder / name)
     mount = f'mount --bind -o ro "{root}" "{root}" && mount -o remount,bind,ro "{root}" && cd "{root}" && exec "$@"'
-    words = (*SUITE, *MAIN, "--out", str(folder / "out"))
+    words = (*SUITE, *MAIN, *PLAIN, "--out", str(folder / "out"))
     return Asked(root, words, prefix=("unshare", "--map-root-user", "--mount", "sh", "-c", mount, "sh"))
 
 
@@ -43,7 +41,7 @@ def read_only_submodule(folder: Path) -> Asked:
     commit(write(root / "layers/lib", {"gates.py": "def gate(x):\n    return x\n"}))
     commit(root)
     mount = f'mount --bind -o ro "{root}" "{root}" && mount -o remount,bind,ro "{root}" && cd "{root}" && exec "$@"'
-    words = (*SUITE, *MAIN, "--out", str(folder / "out"))
+    words = (*SUITE, *MAIN, *PLAIN, "--out", str(folder / "out"))
     return Asked(root, words, prefix=("unshare", "--map-root-user", "--mount", "sh", "-c", mount, "sh"))
 
 
@@ -57,7 +55,7 @@ def somebody_elses(folder: Path) -> Asked:
     root = wrong(folder / "toy")
     for path in (root, *root.rglob("*")):
         os.chown(path, 65534, 65534)
-    return Asked(root, (*SUITE, *MAIN))
+    return Asked(root, (*SUITE, *MAIN, *PLAIN))
 
 
 def not_root() -> str:
@@ -66,7 +64,7 @@ def not_root() -> str:
 
 def alphabets(folder: Path) -> Asked:
     root = changed(folder / "my työ 模型" / "toy 'quoted'", {"schichten und ebenen/слой.py": SILU}, {"schichten und ebenen/слой.py": WRONG})
-    return Asked(root, ("--suite", "schichten und ebenen", *WORDS, *MAIN))
+    return Asked(root, ("--suite", "schichten und ebenen", *WORDS, *MAIN, *PLAIN))
 
 
 def ascii_only(folder: Path) -> Asked:
@@ -82,19 +80,19 @@ def linked_suite(folder: Path) -> Asked:
     commit(root)
     git(root, "checkout", "--quiet", "-b", "topic")
     commit(write(root, {"real/layers/silu.py": WRONG}))
-    return Asked(root, (*SUITE, *MAIN))
+    return Asked(root, (*SUITE, *MAIN, *PLAIN))
 
 
 def from_elsewhere(folder: Path) -> Asked:
     root = wrong(folder / "toy")
     (folder / "elsewhere").mkdir()
-    return Asked(folder / "elsewhere", ("--suite", str(root / "layers"), *WORDS, *MAIN))
+    return Asked(folder / "elsewhere", ("--suite", str(root / "layers"), *WORDS, *MAIN, *PLAIN))
 
 
 def from_inside(folder: Path) -> Asked:
     """In a project three folders deep, called from there."""
     root = changed(folder / "mono", {"teams/vision/toy/layers/silu.py": SILU}, {"teams/vision/toy/layers/silu.py": WRONG})
-    return Asked(root / "teams/vision/toy", (*SUITE, *MAIN))
+    return Asked(root / "teams/vision/toy", (*SUITE, *MAIN, *PLAIN))
 
 
 # --- what can be written -------------------------------------------------------------------------------------------------------------
@@ -123,7 +121,7 @@ def cancelled(folder: Path) -> Asked:
         time.sleep(1)
         process.terminate()
 
-    return Asked(root, (*SUITE, *MAIN), meanwhile=end, afterwards=lambda: _left(root))
+    return Asked(root, (*SUITE, *MAIN, *PLAIN), meanwhile=end, afterwards=lambda: _left(root))
 
 
 def _worktrees(root: Path) -> list[str]:
@@ -137,7 +135,7 @@ def _left(root: Path) -> str:
 def twice(folder: Path) -> Asked:
     """Another check of the same repository begins at the same time."""
     root = wrong(folder / "toy")
-    words = (*SUITE, *MAIN, "-k", "silu")
+    words = (*SUITE, *MAIN, *PLAIN)
     other: list[int] = []
 
     def begin(_: "subprocess.Popen[str]") -> None:
@@ -156,12 +154,12 @@ def twice(folder: Path) -> Asked:
 
 def head(top: str = "", first: str = "", value: str = VALUE, *words: str):  # type: ignore[no-untyped-def]
     """The head's SiLU does something that the base's does not."""
-    return edit({"layers/silu.py": layer(top=top, first=first, value=value)}, "-k", "silu", *words)
+    return edit({"layers/silu.py": layer(top=top, first=first, value=value)}, *PLAIN, *words)
 
 
 def base(first: str):  # type: ignore[no-untyped-def]
     """The base's SiLU does something that the head's does not."""
-    return edit({"layers/silu.py": SILU}, before={**FILES, "layers/silu.py": layer(first=first)})
+    return edit({"layers/silu.py": SILU}, "-k", "plain", before={**FILES, "layers/silu.py": layer(first=first)})
 
 
 def both(top: str, first: str = "", value: str = "x * x.sigmoid() * 1.001", **variables: str):  # type: ignore[no-untyped-def]
@@ -170,7 +168,7 @@ def both(top: str, first: str = "", value: str = "x * x.sigmoid() * 1.001", **va
     def make(folder: Path) -> Asked:
         before = {**FILES, "layers/silu.py": layer(top=top, first=first)}
         root = changed(folder / "toy", before, {"layers/silu.py": layer(top=top, first=first, value=value)})
-        return Asked(root, (*SUITE, *MAIN, "-k", "silu"), variables)
+        return Asked(root, (*SUITE, *MAIN, *PLAIN), variables)
 
     return make
 
@@ -179,7 +177,7 @@ def at_work(first: str, top: str = ""):  # type: ignore[no-untyped-def]
     """Both sides do it when they are called; the code of the head is another one and as fast, so it is timed."""
     return edit(
         {"layers/silu.py": layer(top=top, first=first, value="x.sigmoid() * x")},
-        *("-k", "silu"),
+        *(*PLAIN, "--threshold", "50%"),
         before={**FILES, "layers/silu.py": layer(top=top, first=first)},
     )
 
@@ -195,7 +193,7 @@ CHDIR = "import os, tempfile\nos.chdir(tempfile.gettempdir())"
 NEEDS = 'import os\nWIDTH = int(os.environ["TOY_WIDTH"])'
 CRASH, SEGFAULT = "import os; os._exit(3)", "import ctypes; ctypes.string_at(0)"
 SLEEP = "import time; time.sleep(1000)"
-NOTHING = edit({"layers/silu.py": layer(value="x.sigmoid() * x")}, "-k", "silu", "--budget", "1s")
+NOTHING = edit({"layers/silu.py": layer(value="x.sigmoid() * x")}, *PLAIN, "--budget", "1s")
 
 KINDS = (
     Kind("read-only checkout", read_only, 1, IS_WRONG, needs=no_mounts),
@@ -215,7 +213,7 @@ KINDS = (
     Kind("suite prints", both('print("tuning, please wait")'), 1, IS_WRONG, "tuning"),
     Kind("head calls sys.exit at import", head("import sys\nsys.exit(0)"), 1, "cannot be imported at the head", "wrong"),
     Kind("both sides call sys.exit at import", both("import sys\nsys.exit(0)"), 2, "SystemExit"),
-    Kind("layer writes a data file beside itself when called", at_work(WRITING, WRITES), 0, "2 benchmarks compared", "has changed"),
+    Kind("layer writes a data file beside itself when called", at_work(WRITING, WRITES), 0, "1 benchmark compared", "has changed"),
     Kind("layer writes a data file beside itself at import", both(f"{WRITES}\nx = 0\n{WRITING}"), 1, IS_WRONG, "has changed"),
     Kind("layer that ends the process, at the head", head(first=CRASH), 1, IS_WRONG),
     Kind("layer that ends the process, at the base", base(CRASH), 0, "^1 benchmark was not compared: base"),

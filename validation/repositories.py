@@ -19,7 +19,8 @@ import kinds_place
 import repository
 import study
 
-KINDS = {kind.name: kind for kind in (*kinds_code.KINDS, *kinds_history.KINDS, *kinds_place.KINDS)}
+ALL = (*kinds_code.KINDS, *kinds_history.KINDS, *kinds_place.KINDS)
+KINDS = {kind.name: kind for kind in sorted(ALL, key=lambda kind: kind.slow)}
 EARLIER = "b0eb24d"  # the last commit before the first kinds were mended
 COLUMNS = ["repository", "code", "first line", "as wanted", "before: code", "before: first line", "before: as wanted"]
 LONGEST = 150  # characters of a first line in the table
@@ -83,8 +84,8 @@ def main() -> None:
     counts = [sum(row[place] == "yes" for row in rows) for place in (3, 6)]
     seconds = sorted(each["seconds"] for each in found if "seconds" in each)
     text = [
-        "Each row is a git repository that was made for it, and one `layerbench check` in it as a process of its own. As wanted: the exit code",
-        "is the one that is true of the change, the first line says what it must and not what it must not, and nothing is left behind.",
+        "Each row is a git repository that was made for it, and one `layerbench check` in it as a process of its own. As wanted: the exit",
+        "code is the one that is true of the change, the first line says what it must and not what it must not, and nothing is left behind.",
         f"Before: the same repositories with the code of commit {EARLIER}.",
         "",
         f"{len(rows)} kinds; as wanted {counts[0]}, before {counts[1]} of {sum(bool(row[4]) for row in rows)}. A check took "

@@ -3,6 +3,7 @@
 No kind itself, and no table: those are `kinds_*` and `repositories`.
 """
 
+import itertools
 import os
 import re
 import shutil
@@ -17,7 +18,10 @@ from pathlib import Path
 
 WORDS = ("--step", "forward", "--device", "cpu", "--budget", "40s")
 SUITE = ("--suite", "layers", *WORDS)
+PLAIN = ("-k", "plain and silu")  # one benchmark
+IS_WRONG = "1 of 1 benchmark is wrong, silu.*plain"
 SECONDS = 300.0  # after which a check is ended; the slowest kind compiles
+AFTER = re.compile(r"note: |control: |verdict  |each side in |all \d|the other \d+ benchmark|took \d|results: ")  # the verdict
 PREFIX = "layerbench-"  # of what must not stay in the folder for temporary files
 
 
@@ -84,10 +88,10 @@ def run(kind: Kind, folder: Path, package: Path | None) -> Said:
 
 
 def _first_line(out: str, err: str) -> str:
-    """What a reader of the log reads first: the verdict, else the sentence of why there is none."""
-    lines = [line for line in out.splitlines() if line.strip()]
-    told = [line for line in err.splitlines() if line.startswith("layerbench: ")] or err.splitlines()[-1:]
-    return (lines or told or [""])[0].strip()
+    """What a reader of the log reads first: the verdict, which a log breaks at its width, else the sentence of why there is none."""
+    lines = [line.strip() for line in out.splitlines() if line.strip()]
+    told = [line for line in err.splitlines() if line.startswith("layerbench: ")] or err.splitlines()[-1:] or [""]
+    return " ".join(itertools.takewhile(lambda line: not AFTER.match(line), lines)) or told[0].strip()
 
 
 def alone(folder: Path) -> dict[str, str]:

@@ -78,6 +78,8 @@ class Sides:
             root = Path(request.roots[side])
             broken[side] = {str(file.relative_to(root)): why.replace(f"{root}/", "").partition("; fix it")[0] for file, why in torn.items()}
             self._layers[side] = {each.layer.name: each.layer for each in declared}
+            if side == "base":
+                self._layers[side] |= {new: self._layers[side][old] for new, old in request.renamed.items() if old in self._layers[side]}
             facts[side] = tuple(each.facts for each in declared)
             if len(request.suites) > 1:  # alone, a side keeps the settings that it makes, as it does in use
                 apart = apart or _in_common(side, before, settings, operators)
