@@ -223,6 +223,13 @@ def test_where_nothing_was_decided_it_is_no_pass_and_a_budget_that_would_do_is_n
     assert spoken.sentence(whole) == f"Nothing was decided: 1 benchmark compared with main (1a2b3c4), 1 inconclusive.{said and ' '}{said}"
 
 
+def test_where_the_time_was_up_before_the_first_look_a_budget_is_named_too():
+    open_ = [structs.replace(row("inconclusive", batch=batch), units=make.units(0.0, 2)) for batch in (1, 2)]
+    whole = structs.replace(check(*open_), seconds=20.0, control=(make.control(),))
+    said = "Nothing was compared: 2 inconclusive. About --budget 30s would tell: nothing is decided before there are 4 units of each."
+    assert (exit_code(whole), spoken.sentence(whole)) == (4, said)
+
+
 def test_rows_are_ordered_failures_first_and_the_worst_of_them_first():
     rows = words.ordered(make.every())
     assert [each.verdict for each in rows] == [

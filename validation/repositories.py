@@ -85,8 +85,8 @@ def main() -> None:
     seconds = sorted(each["seconds"] for each in found if "seconds" in each)
     text = [
         "Each row is a git repository that was made for it, and one `layerbench check` in it as a process of its own. As wanted: the exit",
-        "code is the one that is true of the change, the first line says what it must and not what it must not, and nothing is left behind.",
-        f"Before: the same repositories with the code of commit {EARLIER}.",
+        "code is the one that is true of the change, the first line says what it must and nothing that it must not, and nothing is left",
+        f"behind. Before: the same repositories with the code of commit {EARLIER}.",
         "",
         f"{len(rows)} kinds; as wanted {counts[0]}, before {counts[1]} of {sum(bool(row[4]) for row in rows)}. A check took "
         f"{seconds[len(seconds) // 2]:.0f} s at the median and {seconds[-1]:.0f} s at most.",

@@ -67,9 +67,9 @@ def run(kind: Kind, folder: Path, package: Path | None) -> Said:
     """package: a folder that holds another layerbench than the installed one."""
     for name in ("home", "temporary", "work"):
         (folder / name).mkdir()
-    os.environ.update(alone(folder))
+    os.environ.update({**alone(folder), **({"PYTHONPATH": str(package)} if package else {})})
     asked = kind.make(folder / "work")
-    variables = {**os.environ, **({"PYTHONPATH": str(package)} if package else {}), **asked.variables}
+    variables = {**os.environ, **asked.variables}
     command = [*asked.prefix, asked.python, "-m", "layerbench.bench", "check", *asked.words]
     started = time.monotonic()
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

@@ -4,11 +4,12 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from ...data.check_record import FAILURES, Check, Row
+from ...data.check_record import FAILURES, FEWEST_UNITS, Check, Row
 from ...stats.sequential import LOOKS
 from ...text.digits import known, percent, slow_down
 from .words import APART, TIMED, counts, failures, nothing_compared, numbers, plain, plural, side
 
+UNIT_SECONDS = 0.7  # of a unit and what lies around it
 CAUSES = 3  # that are told; more than that is for the page
 _VERBS = {
     "slower": ("got slower", "got slower"),
@@ -34,7 +35,7 @@ def sentences(check: Check) -> list[str]:
     if check.unreliable:
         words.append(f"The machine is unreliable: {plain(check.unreliable).rstrip('.')}; no verdict on time.")
     elif nothing_compared(check):
-        words.append(_nothing(check))
+        words += filter(None, (_nothing(check), enough(check)))
     elif not failing:
         words += _passing(check)
     return words
@@ -115,6 +116,11 @@ def enough(check: Check) -> str:
     """Which budget would decide what is still open, as far as its units tell; "" where they do not."""
     still = [row for row in check.rows if row.verdict == "inconclusive" and row.units]
     timing = check.stages.get("timing", 0.0)
+    if none := [row for row in check.rows if row.verdict == "inconclusive" and len(row.units) < FEWEST_UNITS]:
+        seconds = check.seconds + FEWEST_UNITS * UNIT_SECONDS * (len(none) + len(check.control))
+        return (
+            f"About --budget {10 * math.ceil(seconds / 10)}s would tell: nothing is decided before there are {FEWEST_UNITS} units of each."
+        )
     if not still or not timing or max(len(row.units) for row in still) >= LOOKS[-1]:
         return ""
     taken = max(len(row.units) for row in still)
