@@ -230,6 +230,15 @@ def test_where_the_time_was_up_before_the_first_look_a_budget_is_named_too():
     assert (exit_code(whole), spoken.sentence(whole)) == (4, said)
 
 
+def test_a_commit_against_itself_is_told():
+    """As a push to main that is checked against main: no reader shall take it for a comparison."""
+    same = structs.replace(make.HEAD, commit=make.BASE.commit, dirty=False)
+    said = "Base and head are one commit, main (1a2b3c4), so nothing can have changed (name an earlier one, as HEAD~1): 1 benchmark has the"
+    assert spoken.sentence(check(row("unchanged"), head=same)).startswith(said)
+    for other in (structs.replace(same, dirty=True), make.HEAD):
+        assert spoken.sentence(check(row("unchanged"), head=other)).startswith("Nothing that could make a layer slower has changed")
+
+
 def test_rows_are_ordered_failures_first_and_the_worst_of_them_first():
     rows = words.ordered(make.every())
     assert [each.verdict for each in rows] == [

@@ -1,11 +1,12 @@
 """The code of both sides as it lies in their trees: what was edited meanwhile, copies that are installed, files that are not in place."""
 
+import sys
 from pathlib import Path
 
 import pytest
 import toy_repository as toy
 
-from layerbench.bench.check import sources
+from layerbench.bench.check import mounting, sources
 from layerbench.bench.check.mounting import Trees
 from layerbench.bench.check.sources import Edited
 from layerbench.bench.declare.mistake import Mistake
@@ -80,6 +81,49 @@ def test_an_installed_copy_is_refused_where_its_source_has_changed_and_told_wher
         list(sources.installed_copies(trees, sources.sources(trees)))
     monkeypatch.syspath_prepend(str(trees.root / "src"))
     assert list(sources.installed_copies(trees, sources.sources(trees))) == []
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["python -m", "the script"])
+def test_modules_are_found_in_the_order_of_the_workers(first: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = [str(tmp_path) if first else "/bin", "/site-packages"]
+    monkeypatch.setattr(sys, "path", before)
+    with sources.found_as_in_a_worker():
+        assert sys.path == [*([] if first else ["/bin"]), "/site-packages", str(tmp_path)]
+    assert sys.path is before
+
+
+# What is named from where the user stands.
+
+
+@pytest.mark.parametrize(
+    ("text", "stands", "apart"),
+    [
+        (
+            'open("layers/words.json")',
+            ".",
+            "a.py names layers/words.json from where the check was called, and a process can stand in one tree only",
+        ),
+        ('open("words.json")', "layers", "a.py names words.json from where the check was called, and a process can stand in one tree only"),
+        ('open("layers/words.json")', "layers", ""),
+        ('open("layers/words.json")', "..", ""),
+        ('open("layers/gone.json")', ".", ""),
+    ],
+)
+def test_who_names_a_file_from_where_the_user_stands_is_checked_in_two_processes(
+    text: str, stands: str, apart: str, trees: Trees, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy.write(trees.worktree, {"layers/a.py": "x = 1"})
+    toy.write(trees.root, {"layers/a.py": text, "layers/words.json": "[1]"})
+    monkeypatch.chdir(trees.root / stands)
+    assert sources.apart(trees, sources.sources(trees), isolate=False, everything=False) == apart
+
+
+@pytest.mark.parametrize(("stands", "there"), [(".", "."), ("layers", "layers"), ("new", "."), ("..", None)])
+def test_the_base_stands_in_its_own_tree(stands: str, there: str | None, trees: Trees, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy.write(trees.root, {"new/b.py": ""})
+    monkeypatch.chdir(trees.root / stands)
+    assert mounting._counterpart(trees) == (trees.worktree / there if there else trees.root.parent).resolve()
 
 
 # What is not in place.

@@ -431,9 +431,22 @@ def test_without_a_commit_in_common_the_branch_itself_is_compared_and_that_is_sa
     git(toy, "checkout", "--quiet", "main")
     found = base.base(toy, "other", tip=False)
     assert (found.commit, found.ref) == (tip, "other")
-    assert found.note == (
-        "HEAD and other have no commit in common in this clone, so other as it is now was compared; their histories have nothing in common"
-    )
+    assert found.note == "the histories of HEAD and other have nothing in common, so other as it is now was compared"
+
+
+def test_in_a_shallow_clone_that_ends_before_the_merge_base_nobody_is_blamed_for_being_behind(toy: Path, tmp_path: Path) -> None:
+    git(toy, "checkout", "--quiet", "-b", "topic")
+    commit(write(toy, {"topic.txt": "x"}))
+    git(toy, "checkout", "--quiet", "main")
+    tip = commit(write(toy, {"main.txt": "x"}))
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "--quiet", "--depth", "1", "--branch", "topic", toy.as_uri(), str(clone))
+    git(clone, "fetch", "--quiet", "--depth", "1", "origin", "main:refs/remotes/origin/main")
+    with pytest.raises(Mistake, match="no commit in common in it; type  git fetch --unshallow"):
+        base.base(clone, "origin/main", tip=False)
+    assert base.base(clone, "origin/main", tip=True).commit == tip
+    git(clone, "fetch", "--quiet", "--unshallow")
+    assert base.base(clone, "origin/main", tip=False).ref == "merge base with origin/main"
 
 
 @pytest.mark.parametrize("ref", ["", "origin/", "  "])
@@ -494,6 +507,16 @@ def lay(root: Path, name: str) -> str | None:
 def test_files_and_folders_that_stayed_where_they_were(toy: Path) -> None:
     write(toy, {"layers/softmax.py": "all new"})
     assert [lay(toy, name) for name in ("layers/softmax.py", "layers", ".")] == ["layers/softmax.py", "layers", "."]
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["git mv", "mv"])
+def test_a_folder_that_was_renamed_is_found_by_its_files(toy: Path, told: bool) -> None:
+    commit(write(toy, {"layers/gelu.py": "def gelu(x):\n    return x * phi(x)\n", "other/tanh.py": "def tanh(x):\n    return x\n"}))
+    (toy / "layers").rename(toy / "suite")
+    write(toy, {"suite/new.py": "all of it is new\n", "more/soft.py": ""})
+    if told:
+        git(toy, "add", "--all")
+    assert [lay(toy, name) for name in ("suite", "more")] == ["layers", None]
 
 
 def test_new_ones_lay_nowhere(toy: Path) -> None:

@@ -1,5 +1,6 @@
 """Kinds of repository by what changed in the code of the layers, and by where that code lies."""
 
+import os
 from pathlib import Path
 
 from repository import (
@@ -99,6 +100,42 @@ def two_suites(folder: Path) -> Asked:
     return Asked(root, ("--suite", "a/layers", *WORDS, *MAIN))
 
 
+def folder_renamed(folder: Path) -> Asked:
+    root = made(folder / "toy", FILES)
+    git(root, "checkout", "--quiet", "-b", "topic")
+    git(root, "mv", "layers", "suite")
+    commit(write(root, {"suite/silu.py": WRONG}))
+    return Asked(root, ("--suite", "suite", *WORDS, *MAIN, *PLAIN))
+
+
+def by_path(folder: Path) -> Asked:
+    """A package that lies in src and is found there by PYTHONPATH."""
+    files = {"layers/silu.py": uses("from toy.ops import gate"), "src/toy/__init__.py": "", "src/toy/ops.py": GATE}
+    root = changed(folder / "toy", files, {"src/toy/ops.py": WRONG_GATE})
+    places = os.pathsep.join(filter(None, (str(root / "src"), os.environ.get("PYTHONPATH", ""))))
+    return Asked(root, (*SUITE, *MAIN, *PLAIN), {"PYTHONPATH": places})
+
+
+def latin(folder: Path) -> Asked:
+    """A layer file in another encoding than UTF-8, as its first line says."""
+    first, second = (f"# coding: latin-1\n# Maßstab\n{text}".encode("latin-1") for text in (SILU, WRONG))
+    root = made(folder / "toy", {"layers/relu.py": RELU})
+    (root / "layers" / "silu.py").write_bytes(first)
+    commit(root)
+    git(root, "checkout", "--quiet", "-b", "topic")
+    (root / "layers" / "silu.py").write_bytes(second)
+    commit(root)
+    return Asked(root, (*SUITE, *MAIN, *PLAIN))
+
+
+def beside(folder: Path) -> Asked:
+    """A package that is installed nowhere and lies where the check is called, three folders deep."""
+    files = {"layers/silu.py": uses("from toy.ops import gate"), "toy/__init__.py": "", "toy/ops.py": GATE}
+    root = changed(folder / "mono", {f"{DEEP}/{name}": text for name, text in files.items()}, {f"{DEEP}/toy/ops.py": WRONG_GATE})
+    return Asked(root / DEEP, (*SUITE, *MAIN, *PLAIN))
+
+
+FACTOR = layer(top='import json\nFACTOR = json.loads(open("layers/factor.json").read())', value="x * x.sigmoid() * FACTOR")
 SISTERS = {"layers/silu.py": uses("from .parts.inner.deep import gate"), "layers/relu.py": RELU}
 NESTED = {"layers/parts/__init__.py": "", "layers/parts/inner/__init__.py": ""}
 KERNELS = {"suite/layers/silu.py": uses("from ..kernels.gates import gate"), "suite/kernels/gates.py": GATE}
@@ -165,6 +202,7 @@ KINDS = (
     Kind("layer replaced by another", removed("layers/silu.py", {"layers/mish.py": OTHER}), 1, r"missing.*--allow-missing", "paired"),
     Kind("file renamed", removed("layers/silu.py", {"layers/swish.py": SILU}), 0, SAME, "new|missing"),
     Kind("file renamed, and slower", removed("layers/silu.py", {"layers/swish.py": SLOW}, *PLAIN), 1, "1 of 1 benchmark got slower"),
+    Kind("folder of the suite renamed", folder_renamed, 1, IS_WRONG),
     Kind("layer renamed", edit({"layers/silu.py": SWISH}, *LOOSE), 0, "2 benchmarks compared", "missing|new"),
     Kind(
         "layer and file renamed", removed("layers/silu.py", {"layers/swish.py": SWISH}, *LOOSE), 0, "2 benchmarks compared", "missing|new"
@@ -230,6 +268,18 @@ KINDS = (
         1,
         "1 of 1 benchmark got slower",
         slow=True,
+    ),
+    Kind("package where the check is called, three folders deep", beside, 1, IS_WRONG),
+    Kind("package found by PYTHONPATH", by_path, 1, IS_WRONG),
+    Kind("layer file in Latin-1", latin, 1, IS_WRONG),
+    Kind("layer file with a byte order mark", edit({"layers/silu.py": "\ufeff" + WRONG}, *PLAIN), 1, IS_WRONG),
+    Kind(
+        "data file named from the working directory, wrong at the base",
+        edit(
+            {"layers/factor.json": "1"}, *("-k", "plain", *LOOSE), before={**FILES, "layers/silu.py": FACTOR, "layers/factor.json": "1.001"}
+        ),
+        0,
+        "^1 benchmark was not compared: base failed at verify",
     ),
     Kind("code rewritten, as fast", edit({"layers/silu.py": layer(value=VALUE, first="y = x")}, *PLAIN, *LOOSE), 0, "1 benchmark compared"),
 )

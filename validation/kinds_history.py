@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from kinds_code import MAIN, SAME
-from repository import FILES, IS_WRONG, PLAIN, RELU, SILU, SLOW, SUITE, WRONG, Asked, Kind, changed, commit, git, layer, made, write
+from repository import FILES, IS_WRONG, PLAIN, RELU, SILU, SLOW, SUITE, WORDS, WRONG, Asked, Kind, changed, commit, git, layer, made, write
 
 ORIGIN = ("--against", "origin/main")
 
@@ -206,6 +206,32 @@ def own_history(folder: Path) -> Asked:
     return Asked(root, (*SUITE, *MAIN, *PLAIN))
 
 
+def itself(folder: Path) -> Asked:
+    """A push to main, checked against main."""
+    root = made(folder / "toy", FILES)
+    commit(write(root, {"layers/silu.py": WRONG}))
+    return Asked(root, (*SUITE, *MAIN, *PLAIN))
+
+
+def suite_in_submodule(folder: Path) -> Asked:
+    """The suite is the submodule's own, checked against a commit of that."""
+    made(folder / "inner", FILES)
+    root = made(folder / "toy", {"README.md": "a project\n"})
+    git(root, "submodule", "--quiet", "add", (folder / "inner").as_uri(), "vendor")
+    commit(write(root / "vendor", {"layers/silu.py": WRONG}))
+    return Asked(root, ("--suite", "vendor/layers", *WORDS, "--against", "origin/main", *PLAIN))
+
+
+def shallow_base(folder: Path) -> Asked:
+    """A shallow clone in which the newest commit of main was fetched; main has been mended since the branch left it."""
+    origin_ = changed(folder / "source", {**FILES, "layers/silu.py": WRONG}, {"README.md": "more\n"})
+    git(origin_, "checkout", "--quiet", "main")
+    commit(write(origin_, {"layers/silu.py": SILU}))
+    git(folder, "clone", "--quiet", "--depth", "1", "--branch", "topic", origin_.as_uri(), str(folder / "toy"))
+    git(folder / "toy", "fetch", "--quiet", "--depth", "1", *FETCH[2:])
+    return Asked(folder / "toy", (*SUITE, *ORIGIN, *PLAIN))
+
+
 FETCH = ("fetch", "--quiet", "origin", "main:refs/remotes/origin/main")
 KINDS = (
     Kind("branch behind its base", behind(), 0, SAME, "slower by"),
@@ -226,6 +252,9 @@ KINDS = (
         1,
         IS_WRONG,
     ),
+    Kind("shallow clone with the newest commit of the base alone", shallow_base, 2, "git fetch --unshallow"),
+    Kind("push to main, against main", itself, 0, "one commit"),
+    Kind("suite inside a submodule", suite_in_submodule, 1, IS_WRONG),
     Kind("partial clone (--filter=blob:none)", cloned("--filter=blob:none"), 1, IS_WRONG),
     Kind("empty GITHUB_BASE_REF", against("origin/"), 2, "the name of the branch is empty"),
     Kind("no repository", no_repository, 2, "is in no git repository"),

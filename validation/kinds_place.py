@@ -95,6 +95,21 @@ def from_inside(folder: Path) -> Asked:
     return Asked(root / "teams/vision/toy", (*SUITE, *MAIN, *PLAIN))
 
 
+def nobody(folder: Path) -> Asked:
+    """A container that runs under a number which no user has, and has no HOME."""
+    prefix = ("unshare", "--map-user=54321", "env", "-u", "HOME", "-u", "XDG_CACHE_HOME")
+    return Asked(wrong(folder / "toy"), (*SUITE, *MAIN, *PLAIN), prefix=prefix)
+
+
+def temporary_inside(folder: Path) -> Asked:
+    """The folder for temporary files lies in the repository."""
+    root = wrong(folder / "toy")
+    (root / "tmp").mkdir()
+    return Asked(
+        root, (*SUITE, *MAIN, *PLAIN), {"TMPDIR": str(root / "tmp")}, afterwards=lambda: ", ".join(map(str, (root / "tmp").iterdir()))
+    )
+
+
 # --- what can be written -------------------------------------------------------------------------------------------------------------
 
 
@@ -199,6 +214,8 @@ KINDS = (
     Kind("read-only checkout", read_only, 1, IS_WRONG, needs=no_mounts),
     Kind("read-only checkout with a submodule", read_only_submodule, 1, IS_WRONG, needs=no_mounts),
     Kind("checkout of another user", somebody_elses, 2, "safe.directory", needs=not_root),
+    Kind("user without a name and without HOME", nobody, 1, IS_WRONG, needs=no_mounts),
+    Kind("folder for temporary files in the repository", temporary_inside, 1, IS_WRONG),
     Kind("spaces, quotes and other alphabets in paths", alphabets, 1, IS_WRONG),
     Kind("the same in an ASCII locale", ascii_only, 1, IS_WRONG),
     Kind("suite behind a symbolic link", linked_suite, 1, IS_WRONG),

@@ -7,7 +7,6 @@ import itertools
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import sysconfig
@@ -79,7 +78,7 @@ def run(kind: Kind, folder: Path, package: Path | None) -> Said:
     try:
         out, err = process.communicate(timeout=SECONDS)
     except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGINT)
+        process.terminate()
         out, err = process.communicate()
     seconds = time.monotonic() - started
     left = sorted(path.name for path in (folder / "temporary").glob(f"{PREFIX}*"))

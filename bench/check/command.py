@@ -65,7 +65,7 @@ def check(order: Order, tell: Say) -> Check:
     chosen_base = base.base(root, order.against, order.tip)
     commit = chosen_base.commit
     sides = (Side(chosen_base.ref, commit, False), Side("working tree", worktrees.head_commit(root), worktrees.dirty(root)))
-    with worktrees.checked_out(root, commit) as worktree:
+    with worktrees.checked_out(root, commit) as worktree, sources.found_as_in_a_worker():
         trees = Trees(root, worktree, head, worktrees.base_path(root, worktree, head, commit))
         code = sources.sources(trees)
         copied = tuple(sources.installed_copies(trees, code))

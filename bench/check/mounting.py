@@ -74,7 +74,16 @@ def _first(trees: Trees, sides: tuple[str, ...], threads: int, likely: Sequence[
     core = max(os.sched_getaffinity(0)) if alone and threads == 1 and hasattr(os, "sched_getaffinity") else -1
     moved = (str(trees.root), str(trees.worktree)) if sides == ("base",) else None
     renamed = {each.new: each.old for each in likely}
-    return DescribeSides({side: suites[side] for side in sides}, {side: roots[side] for side in sides}, threads, core, moved, renamed)
+    here = str(_counterpart(trees)) if moved else ""
+    chosen = ({side: suites[side] for side in sides}, {side: roots[side] for side in sides})
+    return DescribeSides(*chosen, threads, core, moved, renamed, here)
+
+
+def _counterpart(trees: Trees) -> Path:
+    """The folder of the base's tree that the user stands in, as far as he stands in the tree: files may be named from there."""
+    here = Path.cwd().resolve()
+    there = trees.worktree / here.relative_to(trees.root) if here.is_relative_to(trees.root) else here
+    return there if there.is_dir() else trees.worktree
 
 
 def _together(worker: Callable[..., Worker]) -> Opened | str:

@@ -1,12 +1,16 @@
 """The code of both sides as it lies in their trees: whether they may share a process, run what lies there, and stand still meanwhile."""
 
+import ast
+import contextlib
 import shlex
+import sys
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from ..declare.mistake import Mistake
 from ..suite import closure, copies
 from ..suite.closure import Closure
+from ..suite.source import DATA
 from . import caches, git
 from .mounting import Trees
 
@@ -17,6 +21,17 @@ Sources = Mapping[str, Mapping[str, Closure]]
 
 class Edited(Exception):
     """The working tree changed while it was checked.  Carries one sentence."""
+
+
+@contextlib.contextmanager
+def found_as_in_a_worker() -> Iterator[None]:
+    """What lies where the user stands comes after all that is installed; `python -m` has it first, and a script not at all."""
+    before, here = sys.path, str(Path.cwd())
+    sys.path = [*(before[1:] if before[:1] == [here] else before), here]
+    try:
+        yield
+    finally:
+        sys.path = before
 
 
 def sources(trees: Trees) -> dict[str, dict[str, Closure]]:
@@ -82,16 +97,34 @@ def apart(trees: Trees, found: Sources, isolate: bool, everything: bool) -> str:
         return "--isolate"
     digests = [{each.digest for each in found[side].values()} for side in ("base", "head")]
     shared = set() if everything else digests[0] & digests[1]
+    roots = {"base": trees.worktree, "head": trees.root}
     for side in ("head", "base"):
         for file, each in found[side].items():
             if each.digest not in shared and each.absolute:
                 return (
                     f"{Path(file).name} imports {each.absolute[0]} by its plain name, and a process can hold only one module of that name"
                 )
-            if each.digest not in shared and (file := caches.builds(trees.root if side == "head" else trees.worktree, each)):
-                return f"{file} builds an extension, and a process can hold only one of its name"
+            if each.digest not in shared and (builder := caches.builds(roots[side], each)):
+                return f"{builder} builds an extension, and a process can hold only one of its name"
+            if each.digest not in shared and (name := _named_from_here(trees, roots[side], each)):
+                return f"{Path(file).name} names {name} from where the check was called, and a process can stand in one tree only"
             if each.digest not in shared and each.everything:
                 return f"what the code reaches cannot be told: {each.everything}"
+    return ""
+
+
+def _named_from_here(trees: Trees, root: Path, code: Closure) -> str:
+    """A data file of the working tree that the code names by a path from the folder where the user stands; "" where there is none."""
+    here = Path.cwd().resolve()
+    if not here.is_relative_to(trees.root):
+        return ""
+    for name in code.files:
+        with contextlib.suppress(SyntaxError, ValueError):
+            nodes = ast.walk(ast.parse((root / name).read_bytes())) if name.endswith(".py") else ()
+            values = (node.value for node in nodes if isinstance(node, ast.Constant))
+            for value in values:
+                if isinstance(value, str) and value.endswith(DATA) and not value.startswith("/") and (here / value).is_file():
+                    return value
     return ""
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -81,13 +82,16 @@ def checked_out(root: Path, commit: str) -> Iterator[Path]:
 def base_path(root: Path, worktree: Path, head_path: Path, commit: str) -> Path | None:
     """Where a file or folder of the working tree lay at the commit that is checked out in `worktree`; None where it is new.
 
-    A file is found again after it was moved or renamed, whether git has been told of it or not.
+    A file is found again after it was moved or renamed, whether git has been told of it or not, and a folder by its files.
     """
     path = head_path.parent.resolve() / head_path.name
     there = worktree / path.relative_to(root)
     if there.exists():
         return there
-    return _renamed(root, worktree, path, commit) if path.is_file() else None
+    if path.is_file():
+        return _renamed(root, worktree, path, commit)
+    folders = Counter(then.parent for file in sorted(path.glob("*.py")) if (then := _renamed(root, worktree, file, commit)))
+    return folders.most_common(1)[0][0] if folders else None
 
 
 def _renamed(root: Path, worktree: Path, path: Path, commit: str) -> Path | None:

@@ -15,10 +15,14 @@ def source(name: str, installed: Sequence[Path], files: Sequence[Path]) -> Path 
     """The folder or file of a top-level name among the files of a tree; None where the tree has no source of the installed one.
 
     A folder of that name alone says nothing: it is the source where a project of the tree has the name of the installed distribution, or
-    where the two begin with the same file.
+    where the two begin with the same file.  A package without __init__.py begins with none, so there the project must have files of it.
     """
     places = [file.parent for file in files if file.name == "__init__.py" and file.parent.name == name]
     places += [file for file in files if file.name == f"{name}.py"]
+    if not places:
+        theirs = {file.relative_to(place) for place in installed if place.is_dir() for file in place.rglob("*.py")}
+        above = {folder for file in files if file.suffix == ".py" for folder in file.parents if folder.name == name}
+        places = [folder for folder in above if any((folder / each).is_file() for each in theirs)]
     if not places:
         return None
     wanted = {_normal(each) for each in _distributions().get(name, ())}
