@@ -589,3 +589,13 @@ def test_without_a_folder_of_the_users_extensions_go_with_the_worktree(tmp_path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     found = caches.variables(tmp_path, {"head": {"a.py": code("1")}}, ("head",))["TORCH_EXTENSIONS_DIR"]
     assert found.startswith(str(tmp_path / ".layerbench-extensions"))
+
+
+def test_a_user_without_a_home_has_none_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", nowhere)
+    found = caches.variables(tmp_path, {"head": {"a.py": code("1")}}, ("head",))["TORCH_EXTENSIONS_DIR"]
+    assert found.startswith(str(tmp_path / ".layerbench-extensions"))
