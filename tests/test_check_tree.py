@@ -533,15 +533,15 @@ def test_who_builds_an_extension_is_found_in_all_that_a_layer_imports(toy: Path)
 
 def test_extensions_of_two_sides_lie_apart_and_those_of_equal_code_together(tmp_path: Path) -> None:
     sources = {"base": {"a.py": code("1")}, "head": {"a.py": code("2")}}
-    base_, head = (caches.variables(tmp_path, sources, (side,))["TORCH_EXTENSIONS_DIR"] for side in ("base", "head"))
+    base_, head = (caches.variables(tmp_path, None, sources, (side,))["TORCH_EXTENSIONS_DIR"] for side in ("base", "head"))
     assert base_ != head
     assert base_.startswith(str(tmp_path / "home" / ".cache" / "layerbench" / "extensions"))
-    again = caches.variables(tmp_path / "another", {"head": {"b.py": code("2")}}, ("head",))
+    again = caches.variables(tmp_path / "another", None, {"head": {"b.py": code("2")}}, ("head",))
     assert again["TORCH_EXTENSIONS_DIR"] == head
 
 
 def test_without_a_folder_of_the_users_extensions_go_with_the_worktree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("no folder", encoding="utf-8")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    found = caches.variables(tmp_path, {"head": {"a.py": code("1")}}, ("head",))["TORCH_EXTENSIONS_DIR"]
+    found = caches.variables(tmp_path, None, {"head": {"a.py": code("1")}}, ("head",))["TORCH_EXTENSIONS_DIR"]
     assert found.startswith(str(tmp_path / ".layerbench-extensions"))

@@ -21,15 +21,17 @@ def builds(root: Path, code: Closure) -> str:
     return next((file for file in python if EXTENSION in (root / file).read_bytes()), "")
 
 
-def variables(worktree: Path, sources: Mapping[str, Mapping[str, Closure]], sides: Iterable[str]) -> dict[str, str]:
+def variables(worktree: Path, cache: Path | None, sources: Mapping[str, Mapping[str, Closure]], sides: Iterable[str]) -> dict[str, str]:
     """The environment of a worker that has these sides.
 
-    Compiled graphs are shared by all workers, and gone with the worktree: their names say what they are made of.  Extensions stay, under
-    a name made of the code of the sides.
+    Compiled graphs and kernels are shared by all workers, and gone with the worktree where no cache was asked for: their names say what
+    they are made of.  Extensions stay, under a name made of the code of the sides.
     """
     digests = [each.digest for side in sides for each in sources[side].values()]
     name = hashlib.sha256("\n".join([metadata.version("torch"), *sorted(digests)]).encode()).hexdigest()[:16]
-    return {"TORCHINDUCTOR_CACHE_DIR": str(worktree / ".layerbench-cache"), "TORCH_EXTENSIONS_DIR": str(_kept(worktree) / name)}
+    graphs = {"TORCHINDUCTOR_CACHE_DIR": str((cache or worktree / ".layerbench-cache") / "inductor")}
+    kernels = {"TRITON_CACHE_DIR": str(cache / "triton")} if cache else {}
+    return {**graphs, **kernels, "TORCH_EXTENSIONS_DIR": str((cache / "extensions" if cache else _kept(worktree)) / name)}
 
 
 def _kept(worktree: Path) -> Path:

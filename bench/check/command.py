@@ -19,7 +19,7 @@ from ..process.stages import Stages
 from ..stats.sequential import Rule
 from ..suite import closure, copies, mount
 from ..suite.closure import Closure
-from . import base, caches, dependencies, examining, pairing, rounds, submodules, verdicts, worktrees
+from . import base, caches, dependencies, examining, kept, pairing, rounds, submodules, verdicts, worktrees
 from .executors import Executor
 from .mounting import Opened, Trees, opened
 from .pairing import Benchmark, Plan
@@ -43,6 +43,8 @@ class Order:
     tolerance: float
     strict: bool
     everything: bool
+    control: bool
+    cache: Path | None
     isolate: bool
     allow_missing: bool
     allow_different: bool
@@ -72,13 +74,15 @@ def check(order: Order, tell: Say) -> Check:
     with worktrees.checked_out(root, commit) as worktree:
         trees = Trees(root, worktree, head, worktrees.base_path(root, worktree, head, commit))
         sources = _sources(trees)
-        variables = partial(caches.variables, worktree, sources)
+        variables = partial(caches.variables, worktree, order.cache, sources)
         say("importing both sides")
         with opened(trees, order.threads, _apart(order, trees, sources), variables, order.hang_seconds) as ready:
             imported = time.monotonic()  # and extensions built: that is no part of the budget
             chosen = _plan(order, trees, ready, sources, submodules.missing(root, commit))
             proved = examining.proved(chosen.proved, root, order.threads, order.hang_seconds, say)
-            rows, control, alarm = _measure(order, chosen, ready.executor, imported + order.budget_seconds, say)
+            codes = {layer.name: sources["base"][str(_absolute(layer))].digest for layer in ready.layers["base"]}
+            executor = kept.remembering(ready.executor, order.cache, codes, ready.environment)
+            rows, control, alarm = _measure(order, chosen, executor, imported + order.budget_seconds, say)
             rows += proved
             wanted = dependencies.differences(root, commit)
             notes = tuple(note for note in (chosen_base.note, dependencies.note(root, commit, wanted), *_notes(ready)) if note)
@@ -212,12 +216,13 @@ def _measure(order: Order, chosen: Plan, executor: Executor, deadline: float, sa
         each.id: verdicts.before_timing(each, *facts[each.id], different.get(examining.kind(each.point), "")) for each in chosen.measured
     }
     timing = [each for each in chosen.measured if early[each.id] is None]
-    timed = _time(timing, chosen.control, executor, Rule(order.threshold, order.tolerance, max(1, len(timing))), deadline, say)
+    control = chosen.control if order.control and timing else ()
+    timed = _time(timing, control, executor, Rule(order.threshold, order.tolerance, max(1, len(timing))), deadline, say)
     rows = [early[each.id] or verdicts.timed_row(each, *facts[each.id], timed) for each in chosen.measured]
     rows = verdicts.with_what_forward_left(rows)
     alarm = verdicts.unreliable(timed)
     rows = [verdicts.without_time(row) for row in rows] if alarm else rows
-    return rows + list(chosen.settled), [verdicts.control_row(each, timed) for each in chosen.control], alarm
+    return rows + list(chosen.settled), [verdicts.control_row(each, timed) for each in control], alarm
 
 
 def _time(

@@ -38,6 +38,8 @@ def _above(check: Check) -> list[str]:
     lines += [f"- {_text(note)}" for note in notes]
     if control := words.control(check):
         lines.append(f"- control: base against itself {_text(control)}")
+    elif words.without_control(check):
+        lines.append(f"- no control: {words.UNNOTICED}")
     return [*lines, ""]
 
 

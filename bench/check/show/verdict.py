@@ -76,11 +76,10 @@ def _passing(check: Check) -> list[str]:
         rest = counts(verdict for verdict in verdicts if verdict != "proved")
     else:
         same = verdicts.count("unchanged")
-        only = "only the control was measured" if check.control else "nothing was measured"
         claim = f"Nothing that could make a layer slower has changed since {base}: "
         if check.dependencies:
             claim = f"No layer's code has changed since {base}, and {plain(check.dependencies[0])} has, which was not compared: "
-        claim += f"{plural(same, 'benchmark')} {'has' if same == 1 else 'have'} the same source; {only}."
+        claim += f"{plural(same, 'benchmark')} {'has' if same == 1 else 'have'} the same source; nothing was measured."
         rest = counts(verdict for verdict in verdicts if verdict != "unchanged")
     return [claim, f"Besides: {rest}."] if rest else [claim]
 
