@@ -1,5 +1,6 @@
 """`layerbench check`: from what was asked for to a `Check`, and its files.  It knows the order of things; each is done elsewhere."""
 
+import os
 import re
 import shlex
 import time
@@ -139,7 +140,7 @@ def _apart(order: Order, trees: Trees, sources: Mapping[str, Mapping[str, Closur
             raise Mistake(
                 f"{Path(file).name} imports {found[0]}, which this Python takes from {found[1]} and not from {trees.root}, so both sides "
                 "would run that copy; install it in editable form, as  python -m pip install --editable "
-                + shlex.quote(copies.project(trees.root, each.files, found[0].split(".")[-1]))
+                + shlex.quote(os.path.relpath(trees.root / copies.project(trees.root, each.files, found[0].split(".")[-1])))
             )
     if order.isolate:
         return "--isolate"
