@@ -531,17 +531,54 @@ def test_who_builds_an_extension_is_found_in_all_that_a_layer_imports(toy: Path)
     assert caches.builds(toy, code("1", "layers/a.py", "layers/softmax.py")) == ""
 
 
+def folders(worktree: Path, **builders: str) -> caches.Caches:
+    return caches.Caches(worktree, None, {side: frozenset(digests.split()) for side, digests in builders.items()})
+
+
 def test_extensions_of_two_sides_lie_apart_and_those_of_equal_code_together(tmp_path: Path) -> None:
-    sources = {"base": {"a.py": code("1")}, "head": {"a.py": code("2")}}
-    base_, head = (caches.variables(tmp_path, None, sources, (side,))["TORCH_EXTENSIONS_DIR"] for side in ("base", "head"))
+    found = folders(tmp_path, base="1", head="2")
+    base_, head = (found.variables((side,))["TORCH_EXTENSIONS_DIR"] for side in ("base", "head"))
     assert base_ != head
     assert base_.startswith(str(tmp_path / "home" / ".cache" / "layerbench" / "extensions"))
-    again = caches.variables(tmp_path / "another", None, {"head": {"b.py": code("2")}}, ("head",))
-    assert again["TORCH_EXTENSIONS_DIR"] == head
+    assert folders(tmp_path / "another", head="2").variables(("head",))["TORCH_EXTENSIONS_DIR"] == head
+    unchanged = folders(tmp_path, base="2", head="2")  # in one process, where nothing of it changed
+    assert unchanged.variables(("base", "head"))["TORCH_EXTENSIONS_DIR"] == head
+
+
+def test_code_that_builds_nothing_gives_extensions_no_other_name(toy: Path) -> None:
+    write(toy, {"layers/a.py": "from torch.utils.cpp_extension import load_inline"})
+    names = []
+    for other in ("3", "4"):
+        sides = {side: {"a": code("1", "layers/a.py"), "b": code(other, "layers/softmax.py")} for side in ("base", "head")}
+        with caches.held(toy, None, {"base": toy, "head": toy}, sides) as found:
+            names.append(found.extensions(("head",)))
+    assert names[0] == names[1]
+
+
+def test_a_mark_that_a_killed_build_left_is_taken_away_unless_somebody_builds_there(toy: Path) -> None:
+    write(toy, {"layers/a.py": "from torch.utils.cpp_extension import load_inline"})
+    arguments = (toy, None, {"base": toy}, {"base": {"a": code("1", "layers/a.py")}})
+    with caches.held(*arguments) as found:
+        mark = write(found.extensions(("base",)), {"fast/lock": ""}) / "fast/lock"
+        with caches.held(*arguments):
+            assert mark.exists()
+    with caches.held(*arguments):
+        assert not mark.exists()
+
+
+def test_what_was_built_is_told_and_what_was_there_is_not(tmp_path: Path) -> None:
+    found = folders(tmp_path, base="1", head="2")
+    write(found.extensions(("base",)), {"fast/fast.so": ""})
+    before = found.built()
+    assert len(before) == 1
+    assert caches.note(found.built() - before, 3.0) == ""
+    write(found.extensions(("head",)), {"fast/fast.so": "", "fast/fast.o": ""})
+    assert caches.note(found.built() - before, 41.2).startswith("1 extension (fast) built before the budget began; with the import of ")
+    assert "41 s" in caches.note(found.built() - before, 41.2)
 
 
 def test_without_a_folder_of_the_users_extensions_go_with_the_worktree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("no folder", encoding="utf-8")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    found = caches.variables(tmp_path, None, {"head": {"a.py": code("1")}}, ("head",))["TORCH_EXTENSIONS_DIR"]
+    found = folders(tmp_path, head="1").variables(("head",))["TORCH_EXTENSIONS_DIR"]
     assert found.startswith(str(tmp_path / ".layerbench-extensions"))

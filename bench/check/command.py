@@ -1,5 +1,6 @@
 """`layerbench check`: from what was asked for to a `Check`, and its files.  It knows the order of things; each is done elsewhere."""
 
+import contextlib
 import os
 import re
 import shlex
@@ -7,7 +8,6 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 from msgspec import structs
@@ -75,10 +75,13 @@ def check(order: Order, tell: Say) -> Check:
     with worktrees.checked_out(root, commit) as worktree:
         trees = Trees(root, worktree, head, worktrees.base_path(root, worktree, head, commit))
         sources = _sources(trees)
-        variables = partial(caches.variables, worktree, order.cache, sources)
-        say("importing both sides")
-        with opened(trees, order.threads, _apart(order, trees, sources), variables, order.hang_seconds) as ready:
+        apart = _apart(order, trees, sources)
+        with caches.held(worktree, order.cache, {"base": worktree, "head": root}, sources) as folders, contextlib.ExitStack() as stack:
+            say(f"importing both sides{'; extensions are built first, which may take minutes' if any(folders.builders.values()) else ''}")
+            before, importing = folders.built(), time.monotonic()
+            ready = stack.enter_context(opened(trees, order.threads, apart, folders.variables, order.hang_seconds))
             imported = time.monotonic()  # and extensions built: that is no part of the budget
+            built = caches.note(folders.built() - before, imported - importing)
             chosen = _plan(order, trees, ready, sources, submodules.missing(root, commit))
             proved = examining.proved(chosen.proved, root, order.threads, order.hang_seconds, say)
             codes = {layer.name: sources["base"][str(_absolute(layer))].digest for layer in ready.layers["base"]}
@@ -86,7 +89,7 @@ def check(order: Order, tell: Say) -> Check:
             rows, control, alarm = _measure(order, chosen, executor, imported + order.budget_seconds, say)
             rows += proved
             wanted = dependencies.differences(root, commit)
-            notes = tuple(note for note in (chosen_base.note, dependencies.note(root, commit, wanted), *_notes(ready)) if note)
+            notes = tuple(note for note in (chosen_base.note, built, dependencies.note(root, commit, wanted), *_notes(ready)) if note)
         _stood_still(trees, sources, {each.file for each in (*chosen.measured, *chosen.proved)})
     return Check(
         schema=SCHEMA,
