@@ -444,15 +444,15 @@ def test_every_option_that_is_named_exists():
 
 def run_with(code: int, text: str, folder: Path, *words: str) -> tuple[int, list[str]]:
     """Runs a block of shell where the tools end with `code`; its own exit code, and the words that a tool got."""
-    for tool in ("layerbench", "nox"):
-        fake = folder / tool
-        fake.write_text(
-            f'#!{sys.executable}\nimport json, sys\njson.dump(sys.argv[1:], open({str(folder / "words")!r}, "w"))\nsys.exit({code})\n'
-        )
-        fake.chmod(0o755)
+    fake = folder / "layerbench"
+    fake.write_text(
+        f'#!{sys.executable}\nimport json, sys\njson.dump(sys.argv[1:], open({str(folder / "words")!r}, "w"))\nsys.exit({code})\n'
+    )
+    fake.chmod(0o755)
     file = folder / "block.sh"
     file.write_text(text)
     environment = {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "GITHUB_BASE_REF": "main", "TMPDIR": str(folder)}
+    environment["SUITE"] = "layers"
     done = subprocess.run(["sh", str(file), *words], env=environment, capture_output=True, text=True, check=False)
     return done.returncode, json.loads((folder / "words").read_text())
 
@@ -468,7 +468,7 @@ def test_bisect_skips_what_the_check_cannot_tell(code, said, tmp_path):
 def test_the_step_that_lets_no_verdict_through_lets_nothing_else_through(code, said, tmp_path):
     got, words = run_with(code, shell("code=0"), tmp_path)
     assert got == said
-    assert words == ["-s", "regression-check", "--", "--against", "origin/main", "--budget", "10m"]
+    assert words == [*check_words("github")[1:3], "origin/main", "--suite", "layers", "--budget", "10m", "--out", "regression"]
 
 
 def test_the_page_lists_every_exit_code_of_a_check():
