@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "analysis": "data declare plan stats",
     "subject": "declare machine plan timing",
     "storage": "analysis data declare text",
-    "check": "analysis data declare plan process stats storage suite",
+    "check": "analysis data declare machine plan process stats storage suite",
     "equivalence": "data declare law subject",
     "profiling": "data declare subject timing",
     "terminal": "analysis data declare text",

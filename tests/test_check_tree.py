@@ -11,9 +11,10 @@ import pytest
 import toy_repository
 from toy_repository import commit, git, make, write
 
-from layerbench.bench.check import base, caches, dependencies, submodules
+from layerbench.bench.check import base, caches, dependencies, neighbours, submodules
 from layerbench.bench.check.worktrees import base_path, checked_out, dirty, head_commit, repository, resolve
 from layerbench.bench.declare.mistake import Mistake
+from layerbench.bench.machine import lock
 from layerbench.bench.suite.closure import Closure
 
 SOFTMAX = "import torch\n\n\ndef softmax(x):\n    e = torch.exp(x)\n    return e / e.sum()\n"
@@ -582,3 +583,25 @@ def test_without_a_folder_of_the_users_extensions_go_with_the_worktree(tmp_path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     found = folders(tmp_path, head="1").variables(("head",))["TORCH_EXTENSIONS_DIR"]
     assert found.startswith(str(tmp_path / ".layerbench-extensions"))
+
+
+# Who measures beside a check.
+
+
+def test_another_run_or_check_is_noted_though_it_ends_before_this_one() -> None:
+    said: list[str] = []
+    with neighbours.noticed(["cpu"], said.append) as (telling, seen):
+        telling("alone")
+        assert neighbours.note(seen) == ""
+        with lock.held(["cpu"]) as other:
+            assert other.busy() == ["cpu"]
+            telling("beside another")
+        telling("alone again")
+    assert neighbours.note(seen) == "another run of layerbench was going on, on cpu: the times of both may be worse than they need be"
+    assert said == ["alone", "beside another", "alone again"]
+
+
+def test_who_measures_on_another_device_is_no_neighbour() -> None:
+    with lock.held(["cuda"]), neighbours.noticed(["cpu"], lambda _: None) as (telling, seen):
+        telling("alone")
+    assert seen == set()

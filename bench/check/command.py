@@ -20,7 +20,7 @@ from ..process.stages import Stages
 from ..stats.sequential import Rule
 from ..suite import closure, copies, mount
 from ..suite.closure import Closure
-from . import base, caches, dependencies, examining, kept, pairing, rounds, submodules, verdicts, worktrees
+from . import base, caches, dependencies, examining, kept, neighbours, pairing, rounds, submodules, verdicts, worktrees
 from .executors import Executor
 from .mounting import Opened, Trees, opened
 from .pairing import Benchmark, Plan
@@ -86,10 +86,12 @@ def check(order: Order, tell: Say) -> Check:
             proved = examining.proved(chosen.proved, root, order.threads, order.hang_seconds, say)
             codes = {layer.name: sources["base"][str(_absolute(layer))].digest for layer in ready.layers["base"]}
             executor = kept.remembering(ready.executor, order.cache, codes, ready.environment)
-            rows, control, alarm = _measure(order, chosen, executor, imported + order.budget_seconds, say)
+            with neighbours.noticed((each.point.device for each in chosen.measured), say) as (telling, seen):
+                rows, control, alarm = _measure(order, chosen, executor, imported + order.budget_seconds, telling)
             rows += proved
             wanted = dependencies.differences(root, commit)
-            notes = tuple(note for note in (chosen_base.note, built, dependencies.note(root, commit, wanted), *_notes(ready)) if note)
+            found = (chosen_base.note, built, neighbours.note(seen), dependencies.note(root, commit, wanted), *_notes(ready))
+            notes = tuple(filter(None, found))
         _stood_still(trees, sources, {each.file for each in (*chosen.measured, *chosen.proved)})
     return Check(
         schema=SCHEMA,
