@@ -11,7 +11,7 @@ import pytest
 import toy_repository
 from toy_repository import commit, git, make, write
 
-from layerbench.bench.check import base, caches, dependencies, neighbours, submodules
+from layerbench.bench.check import base, caches, dependencies, mounting, neighbours, submodules
 from layerbench.bench.check.worktrees import base_path, checked_out, dirty, head_commit, repository, resolve
 from layerbench.bench.declare.mistake import Mistake
 from layerbench.bench.machine import lock
@@ -576,6 +576,40 @@ def test_what_was_built_is_told_and_what_was_there_is_not(tmp_path: Path) -> Non
     write(found.extensions(("head",)), {"fast/fast.so": "", "fast/fast.o": ""})
     assert caches.note(found.built() - before, 41.2).startswith("1 extension (fast) built before the budget began; with the import of ")
     assert "41 s" in caches.note(found.built() - before, 41.2)
+
+
+BUILDS = """
+import os
+from pathlib import Path
+
+from torch import nn, utils  # where utils.cpp_extension would run a compiler, as this stands for it
+from layerbench.bench import Layer, Variant, randn
+
+library = Path(os.environ["TORCH_EXTENSIONS_DIR"], "fast", "fast.so")
+if not library.exists():
+    library.parent.mkdir(parents=True, exist_ok=True)
+    library.write_text("built by VERSION")
+assert library.read_text() == "built by VERSION"
+relu = Layer("relu", {"batch": (4,)}, inputs=(randn("batch"),), build=lambda module, size: module(), variants={"stock": Variant(nn.ReLU)})
+"""
+
+
+def test_each_side_has_what_its_own_code_builds_and_a_second_check_builds_nothing(toy: Path) -> None:
+    write(toy, {"suite/a.py": BUILDS.replace("VERSION", "base")})
+    before = commit(toy)
+    write(toy, {"suite/a.py": BUILDS.replace("VERSION", "head")})
+    built = []
+    for _ in range(2):
+        with checked_out(toy, before) as worktree:
+            roots = {"base": worktree, "head": toy}
+            sources = {side: {"a": code(side, "suite/a.py")} for side in roots}
+            trees = mounting.Trees(toy, worktree, toy / "suite", worktree / "suite")
+            with caches.held(worktree, None, roots, sources) as found:
+                there = found.built()
+                with mounting.opened(trees, 1, "both build fast", found.variables, 100.0) as ready:
+                    assert ready.broken == {"base": {}, "head": {}}
+                built.append(len(found.built() - there))
+    assert built == [2, 0]
 
 
 def test_without_a_folder_of_the_users_extensions_go_with_the_worktree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

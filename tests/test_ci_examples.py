@@ -407,7 +407,7 @@ def test_github_s_client_is_asked_for_the_comment_with_the_mark_of_the_summary(o
     assert first[:4] == ["api", "--paginate", "repos/me/it/issues/7/comments", "--jq"]
     bot, person = {"login": "github-actions[bot]"}, {"login": "somebody"}
     listed = [
-        {"id": 1, "user": bot, "body": "of another workflow"},
+        {"id": 1, "user": bot, "body": "of another workflow, which quotes " + SUMMARY},
         {"id": 2, "user": person, "body": SUMMARY},
         {"id": 3, "user": bot, "body": SUMMARY},
     ]
