@@ -347,7 +347,7 @@ SUMMARY = """\
 
 - another run was measuring on cpu
 - control: base against itself +0.2 % (-0.4 to +0.8 %)
-- smallest slow-down that could have been seen: 2.1 %, of 2 benchmarks the least; the most 8.9 % (<code>linear-forward-cpu-float32-batch8-width1024-function</code>)
+- smallest slow-down that could have been seen, by benchmark: 2.1 % to 8.9 % (<code>linear-forward-cpu-float32-batch8-width1024-function</code>)
 
 | benchmark | verdict | change (95 % interval) | smallest detectable | units | exact numbers, reason |
 |---|---|---:|---:|---:|---|

@@ -60,8 +60,8 @@ def _seen(check: Check) -> str:
         return ""
     (_, best), (_, worst) = min(seen, key=itemgetter(0)), max(seen, key=itemgetter(0))
     least, most = detectable(best.estimate), detectable(worst.estimate)
-    span = "" if least == most else f", of {words.plural(len(seen), 'benchmark')} the least; the most {most} ({_name(worst)})"
-    return f"smallest slow-down that could have been seen: {least}{span}"
+    said = "smallest slow-down that could have been seen"
+    return f"{said}: {least}" if least == most else f"{said}, by benchmark: {least} to {most} ({_name(worst)})"
 
 
 def _not_compared(check: Check) -> list[str]:
