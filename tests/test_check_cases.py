@@ -350,11 +350,11 @@ def test_a_faster_layer_on_a_detached_head_passes(cases: dict[str, Case]) -> Non
 
 
 @pytest.mark.parametrize("name", ["unchanged", "documented", "killed"])
-def test_an_unchanged_tree_and_one_with_other_comments_measure_nothing_but_the_control(name: str, cases: dict[str, Case]) -> None:
+def test_an_unchanged_tree_and_one_with_other_comments_measure_nothing(name: str, cases: dict[str, Case]) -> None:
     case = cases[name]
     assert case.code == 0, case.err
     assert set(case.verdicts.values()) == {"unchanged"}
-    assert [len(row["units"]) for row in case.found["control"]] == [4, 4]
+    assert case.found["control"] == []
     assert case.found["seconds"] < 40
 
 

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import check_example as make
 import pytest
 from check_example import check, estimate, row, slower, timed
+from markdown_it import MarkdownIt
 from msgspec import structs
 from rich.console import Console
 
@@ -118,7 +119,7 @@ def test_a_side(side, text):
         (
             check(*[row("unchanged")] * 12, row("new")),
             "Nothing that could make a layer slower has changed since main (1a2b3c4): 12 benchmarks have the same source; "
-            "only the control was measured. Besides: 1 new.",
+            "nothing was measured. Besides: 1 new.",
         ),
         (
             check(row("unchanged"), control=()),
@@ -360,7 +361,7 @@ all 13 benchmarks: 12 clear, 1 unchanged"""
 def test_where_the_time_went_is_said_and_that_some_took_more_than_the_fewest_units():
     stages = {"reading": 0.2, "importing": 6.2, "verifying": 1.1, "timing": 69.0}
     last = printed(check(timed("clear", number=4), timed("inconclusive", number=32, batch=64), stages=stages)).splitlines()[-1]
-    assert last == "took 83 s (importing 6, verifying 1, timing 69); 1 benchmark took more than 4 units"
+    assert last == "took 83 s: 69 s timing, 6 s importing, 1 s verifying; 1 benchmark took more than 4 units"
 
 
 def test_equal_reasons_are_said_once():
@@ -378,12 +379,14 @@ def test_no_line_is_wider_than_the_terminal_and_none_obeys_a_foreign_code(width)
 
 
 SUMMARY = """\
+<!-- layerbench check -->
 ### Regression check: failed
 
 **1 of 4 benchmarks got slower, softmax-forward-cpu-float32-batch8-width1024-function by 7.9 % (6.0 to 9.8 %); 1 is wrong; 1 is missing. Compared with main (1a2b3c4); the other 2: 1 inconclusive, 1 unchanged. What was removed on purpose passes with --allow-missing.**
 
 - another run was measuring on cpu
 - control: base against itself +0.2 % (-0.4 to +0.8 %)
+- smallest slow-down that could have been seen, by benchmark: 2.1 % to 8.9 % (<code>linear-forward-cpu-float32-batch8-width1024-function</code>)
 
 | benchmark | verdict | change (95 % interval) | smallest detectable | units | exact numbers, reason |
 |---|---|---:|---:|---:|---|
@@ -400,7 +403,7 @@ SUMMARY = """\
 
 </details>
 
-AMD EPYC 7B13, 2 cores, 1 thread; Python 3.11.7, torch 2.13.0, triton 3.7.0; both sides in one process
+base main (1a2b3c4), head working tree (5d6e7f8 + changes); AMD EPYC 7B13, 2 cores, 1 thread; Python 3.11.7, torch 2.13.0, triton 3.7.0; both sides in one process
 """  # noqa: E501  a row of a table is one line
 
 
@@ -413,7 +416,33 @@ def test_strict_has_open_rows_in_the_table_of_the_summary():
     assert markdown.summary(check(*rows)).index("| inconclusive |") > markdown.summary(check(*rows)).index("<details>")
     strict = markdown.summary(check(*rows, strict=True))
     assert strict.index("| inconclusive |") < strict.index("<details>")
-    assert strict.startswith("### Regression check: inconclusive\n")
+    assert strict.startswith("<!-- layerbench check -->\n### Regression check: inconclusive\n")
+
+
+def test_the_summary_says_what_was_not_compared_a_line_for_each_cause():
+    apart = [row("not compared", batch=batch, reason="the base lacks a_b") for batch in range(5)]
+    more = [row("skipped", reason="needs a GPU"), row("new")]
+    head, _, _ = markdown.summary(check(timed("clear"), *apart, *more)).partition("<details>")
+    (cause,) = [line for line in head.splitlines() if line.startswith("- 5 not compared: the base lacks a&#95;b (<code>softmax-forward-")]
+    assert cause.count("<code>") == 3 and cause.endswith("</code> and 2 more)")
+    assert "- 1 skipped: needs a GPU (<code>" in head and "- 1 new: only the head has it (<code>" in head
+    many = [row("not compared", batch=batch, reason=f"cause {batch}") for batch in range(30)]
+    assert "- 20 more causes are in the page\n" in markdown.summary(check(*many))
+
+
+def test_the_summary_says_nothing_of_what_could_be_seen_on_an_unreliable_machine():
+    assert "could have been seen: 1.2 %\n" in markdown.summary(check(timed("clear")))
+    assert "could have been seen" not in markdown.summary(check(timed("clear"), unreliable="the base differs from itself"))
+    assert "could have been seen" not in markdown.summary(check(row("unchanged")))
+
+
+def test_a_client_finds_the_summary_by_its_first_line_and_no_reader_sees_it():
+    shown = markdown.summary(make.example())
+    assert shown.startswith(f"{markdown.MARK}\n") and shown.count(markdown.MARK) == 1
+    rendered = MarkdownIt("gfm-like", {"linkify": False}).render(shown)
+    assert "layerbench check" not in re.sub(r"<!--.*?-->", "", rendered)
+    assert rendered.count("<table>") == 2 and rendered.count("<li>") == 5
+    assert rendered.count("<tr>") == 2 + len(make.every())
 
 
 def test_markdown_of_hostile_names_has_no_markup_of_theirs():

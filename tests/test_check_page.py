@@ -111,11 +111,12 @@ def test_the_first_screen_has_the_sentence_the_notes_and_what_was_compared():
 def test_what_weakens_the_numbers_is_said():
     assert [fact.label for fact in page.strip(make.example()) if fact.doubt] == ["Head"]
     machine = make.environment(load=1.9)
-    whole = check(control=(), isolated="the base wants torch 2.9", environment=machine, head=make.BASE)
+    whole = check(timed("clear"), control=(), isolated="the base wants torch 2.9", environment=machine, head=make.BASE)
     doubts = {fact.label: fact.doubt for fact in page.strip(whole) if fact.doubt}
     assert list(doubts) == ["Threads", "Control", "Processes"]
     assert doubts["Processes"] == "the base wants torch 2.9"
-    assert doubts["Control"].startswith("nothing was measured against itself")
+    assert doubts["Control"].startswith("the base was not timed against itself")
+    assert not any(fact.doubt for fact in page.strip(check(row("unchanged"), control=(), head=make.BASE)))
     shown = {fact.label: fact for fact in page.strip(check(timed("clear"), unreliable="the base against itself differs by 3.1 %"))}
     assert shown["Result"].value == "no verdict, exit 4"
     assert shown["Control"].doubt == "the base against itself differs by 3.1 %"

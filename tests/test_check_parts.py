@@ -3,6 +3,7 @@
 import importlib
 import math
 import random
+import statistics
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from layerbench.bench.check.pairing import Benchmark
 from layerbench.bench.check.rounds import Track
 from layerbench.bench.check.side import timing
 from layerbench.bench.check.side.redirect import Moved, by_plain_name
+from layerbench.bench.check.unit import Until
 from layerbench.bench.check.verdicts import Timed
 from layerbench.bench.cli import commands, main
 from layerbench.bench.data.check_record import Facts, Row, Unit, compared
@@ -52,7 +54,7 @@ def test_a_unit_alternates_in_mirrored_order_and_drift_falls_on_both_alike() -> 
 
         return timed
 
-    found = unit.measure(block("A", 1e-3), block("B", 1.1e-3), 2, 0.2, lambda: now[0], random.Random(1), 7)
+    found = unit.measure(block("A", 1e-3), block("B", 1.1e-3), 2, unit.Until(0.2), lambda: now[0], random.Random(1), 7)
     turns = ["".join(order[start : start + 8]) for start in range(0, len(order), 8)]
     assert set(turns) == {"ABBABAAB", "BAABABBA"}
     assert found.difference == pytest.approx(math.log(1.1), rel=1e-3)
@@ -62,9 +64,35 @@ def test_a_unit_alternates_in_mirrored_order_and_drift_falls_on_both_alike() -> 
 
 def test_a_slow_call_still_gets_three_super_cycles_and_bursts_stay_out_of_the_mean() -> None:
     blocks = map(unit.Timed, [1.0] * 8 + [1.0, 5.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0] + [1.0] * 64, [0, 2, 1] + [0] * 77)
-    found = unit.measure(lambda _: next(blocks), lambda _: next(blocks), 1, 0.0, lambda: 0.0, random.Random(0))
+    found = unit.measure(lambda _: next(blocks), lambda _: next(blocks), 1, unit.Until(0.0), lambda: 0.0, random.Random(0))
     assert (found.cycles, found.base_seconds, found.again) == (3, 1.0, 3)
     assert unit.trimmed([0.0, 0.01, 0.02, 0.03, 9.0]) == pytest.approx(0.02)
+
+
+def test_a_unit_ends_early_where_its_error_is_small_whichever_side_is_faster() -> None:
+    def cycles(noise: float, ratio: float) -> int:
+        dice, now = random.Random(3), [0.0]
+
+        def block(side: float) -> Callable[[int], unit.Timed]:
+            def timed(calls: int) -> unit.Timed:
+                now[0] += 2e-3
+                return unit.Timed(side * math.exp(dice.gauss(0, noise)))
+
+            return timed
+
+        return unit.measure(block(1.0), block(ratio), 1, Until(0.5, 0.0025), lambda: now[0], random.Random(1)).cycles
+
+    assert cycles(0.001, 1.0) == cycles(0.001, 1.2) == cycles(0.001, 0.8) == unit.QUICK
+    assert unit.QUICK < cycles(0.015, 1.0) == cycles(0.015, 1.2) < 0.5 / 0.016
+    assert cycles(0.1, 1.0) == math.ceil(0.5 / 0.016)
+    assert unit.until("cpu", 0.02) == (unit.SECONDS, 0.001)
+
+
+def test_the_error_of_a_units_mean_is_that_of_many_units() -> None:
+    dice = random.Random(7)
+    samples = [[dice.gauss(0, 0.01) for _ in range(20)] for _ in range(2000)]
+    spread = statistics.stdev(unit.trimmed(sample) for sample in samples)
+    assert statistics.fmean(map(unit.error, samples)) == pytest.approx(spread, rel=0.1)
 
 
 class Busy(FakeClock):
@@ -263,7 +291,7 @@ class Scripted:
     def sketch(self, request: SketchReference) -> Sketched | Fault:
         raise AssertionError("rounds sketch nothing")
 
-    def unit(self, point: Point, variant: str, sides: tuple[str, str], number: int) -> Unit | Fault:
+    def unit(self, point: Point, variant: str, sides: tuple[str, str], number: int, until: Until) -> Unit | Fault:
         self.asked.append((variant, sides, number))
         if variant in self.faults:
             return self.faults[variant]
@@ -348,11 +376,9 @@ def test_a_base_that_differs_from_itself_makes_the_machine_unreliable() -> None:
     assert verdicts.without_time(larger).verdict == "larger"
 
 
-def test_an_unchanged_suite_measures_the_control_to_its_first_look() -> None:
-    executors = Scripted({"stock": 0.0})
-    found = rounds.search([], [Track(POINT, "stock", True)], executors, RULE, lambda: True, lambda left: None)
-    assert [len(units) for units in found.units.values()] == [4]
-    assert rounds.search([], [], executors, RULE, lambda: True, lambda left: None).units == {}
+def test_where_nothing_is_open_the_control_is_not_measured_either() -> None:
+    found = rounds.search([], [Track(POINT, "stock", True)], Scripted({"stock": 0.0}), RULE, lambda: True, lambda left: None)
+    assert [len(units) for units in found.units.values()] == [0]
 
 
 def test_what_is_known_before_timing() -> None:

@@ -12,9 +12,10 @@ import pytest
 import toy_repository
 from toy_repository import commit, git, make, write
 
-from layerbench.bench.check import base, caches, dependencies, submodules
+from layerbench.bench.check import base, caches, dependencies, mounting, neighbours, submodules
 from layerbench.bench.check.worktrees import base_path, checked_out, dirty, head_commit, repository, resolve
 from layerbench.bench.declare.mistake import Mistake
+from layerbench.bench.machine import lock
 from layerbench.bench.suite.closure import Closure
 
 SOFTMAX = "import torch\n\n\ndef softmax(x):\n    e = torch.exp(x)\n    return e / e.sum()\n"
@@ -575,19 +576,90 @@ def test_who_builds_an_extension_is_found_in_all_that_a_layer_imports(toy: Path)
     assert caches.builds(toy, code("1", "layers/a.py", "layers/softmax.py")) == ""
 
 
+def folders(worktree: Path, **builders: str) -> caches.Caches:
+    return caches.Caches(worktree, None, {side: frozenset(digests.split()) for side, digests in builders.items()})
+
+
 def test_extensions_of_two_sides_lie_apart_and_those_of_equal_code_together(tmp_path: Path) -> None:
-    sources = {"base": {"a.py": code("1")}, "head": {"a.py": code("2")}}
-    base_, head = (caches.variables(tmp_path, sources, (side,))["TORCH_EXTENSIONS_DIR"] for side in ("base", "head"))
+    found = folders(tmp_path, base="1", head="2")
+    base_, head = (found.variables((side,))["TORCH_EXTENSIONS_DIR"] for side in ("base", "head"))
     assert base_ != head
     assert base_.startswith(str(tmp_path / "home" / ".cache" / "layerbench" / "extensions"))
-    again = caches.variables(tmp_path / "another", {"head": {"b.py": code("2")}}, ("head",))
-    assert again["TORCH_EXTENSIONS_DIR"] == head
+    assert folders(tmp_path / "another", head="2").variables(("head",))["TORCH_EXTENSIONS_DIR"] == head
+    unchanged = folders(tmp_path, base="2", head="2")  # in one process, where nothing of it changed
+    assert unchanged.variables(("base", "head"))["TORCH_EXTENSIONS_DIR"] == head
+
+
+def test_code_that_builds_nothing_gives_extensions_no_other_name(toy: Path) -> None:
+    write(toy, {"layers/a.py": "from torch.utils.cpp_extension import load_inline"})
+    names = []
+    for other in ("3", "4"):
+        sides = {side: {"a": code("1", "layers/a.py"), "b": code(other, "layers/softmax.py")} for side in ("base", "head")}
+        with caches.held(toy, None, {"base": toy, "head": toy}, sides) as found:
+            names.append(found.extensions(("head",)))
+    assert names[0] == names[1]
+
+
+def test_a_mark_that_a_killed_build_left_is_taken_away_unless_somebody_builds_there(toy: Path) -> None:
+    write(toy, {"layers/a.py": "from torch.utils.cpp_extension import load_inline"})
+    arguments = (toy, None, {"base": toy}, {"base": {"a": code("1", "layers/a.py")}})
+    with caches.held(*arguments) as found:
+        mark = write(found.extensions(("base",)), {"fast/lock": ""}) / "fast/lock"
+        with caches.held(*arguments):
+            assert mark.exists()
+    with caches.held(*arguments):
+        assert not mark.exists()
+
+
+def test_what_was_built_is_told_and_what_was_there_is_not(tmp_path: Path) -> None:
+    found = folders(tmp_path, base="1", head="2")
+    write(found.extensions(("base",)), {"fast/fast.so": ""})
+    before = found.built()
+    assert len(before) == 1
+    assert caches.note(found.built() - before, 3.0) == ""
+    write(found.extensions(("head",)), {"fast/fast.so": "", "fast/fast.o": ""})
+    assert caches.note(found.built() - before, 41.2).startswith("1 extension (fast) built before the budget began; with the import of ")
+    assert "41 s" in caches.note(found.built() - before, 41.2)
+
+
+BUILDS = """
+import os
+from pathlib import Path
+
+from torch import nn, utils  # where utils.cpp_extension would run a compiler, as this stands for it
+from layerbench.bench import Layer, Variant, randn
+
+library = Path(os.environ["TORCH_EXTENSIONS_DIR"], "fast", "fast.so")
+if not library.exists():
+    library.parent.mkdir(parents=True, exist_ok=True)
+    library.write_text("built by VERSION")
+assert library.read_text() == "built by VERSION"
+relu = Layer("relu", {"batch": (4,)}, inputs=(randn("batch"),), build=lambda module, size: module(), variants={"stock": Variant(nn.ReLU)})
+"""
+
+
+def test_each_side_has_what_its_own_code_builds_and_a_second_check_builds_nothing(toy: Path) -> None:
+    write(toy, {"suite/a.py": BUILDS.replace("VERSION", "base")})
+    before = commit(toy)
+    write(toy, {"suite/a.py": BUILDS.replace("VERSION", "head")})
+    built = []
+    for _ in range(2):
+        with checked_out(toy, before) as worktree:
+            roots = {"base": worktree, "head": toy}
+            sources = {side: {"a": code(side, "suite/a.py")} for side in roots}
+            trees = mounting.Trees(toy, worktree, toy / "suite", worktree / "suite")
+            with caches.held(worktree, None, roots, sources) as found:
+                there = found.built()
+                with mounting.opened(trees, 1, "both build fast", found.variables, 100.0) as ready:
+                    assert ready.broken == {"base": {}, "head": {}}
+                built.append(len(found.built() - there))
+    assert built == [2, 0]
 
 
 def test_without_a_folder_of_the_users_extensions_go_with_the_worktree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("no folder", encoding="utf-8")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    found = caches.variables(tmp_path, {"head": {"a.py": code("1")}}, ("head",))["TORCH_EXTENSIONS_DIR"]
+    found = folders(tmp_path, head="1").variables(("head",))["TORCH_EXTENSIONS_DIR"]
     assert found.startswith(str(tmp_path / ".layerbench-extensions"))
 
 
@@ -599,3 +671,25 @@ def test_a_user_without_a_home_has_none_either(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(Path, "home", nowhere)
     found = caches.variables(tmp_path, {"head": {"a.py": code("1")}}, ("head",))["TORCH_EXTENSIONS_DIR"]
     assert found.startswith(str(tmp_path / ".layerbench-extensions"))
+
+
+# Who measures beside a check.
+
+
+def test_another_run_or_check_is_noted_though_it_ends_before_this_one() -> None:
+    said: list[str] = []
+    with neighbours.noticed(["cpu"], said.append) as (telling, seen):
+        telling("alone")
+        assert neighbours.note(seen) == ""
+        with lock.held(["cpu"]) as other:
+            assert other.busy() == ["cpu"]
+            telling("beside another")
+        telling("alone again")
+    assert neighbours.note(seen) == "another run of layerbench was going on, on cpu: the times of both may be worse than they need be"
+    assert said == ["alone", "beside another", "alone again"]
+
+
+def test_who_measures_on_another_device_is_no_neighbour() -> None:
+    with lock.held(["cuda"]), neighbours.noticed(["cpu"], lambda _: None) as (telling, seen):
+        telling("alone")
+    assert seen == set()

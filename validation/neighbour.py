@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 
 QUIET, BURSTY, HALF = "quiet", "bursty neighbour", "load in the second half"
+AS_IT_WAS = "whatever else ran"  # on the machine, which nobody kept quiet
 TWO, THREE = "two bursty neighbours", "three bursty neighbours"
 BURSTS = """
 import os, random, time
@@ -29,7 +30,7 @@ while os.getppid() == parent:
 def beside(condition: str, seconds: float) -> Iterator[None]:
     """Neighbours of that kind until the block ends, or this process does.  seconds: what the block is expected to take."""
     late = LATE.format(seconds=seconds / 2)
-    codes = {QUIET: [], BURSTY: [BURSTS], TWO: [BURSTS] * 2, THREE: [BURSTS] * 3, HALF: [late]}[condition]
+    codes = {QUIET: [], AS_IT_WAS: [], BURSTY: [BURSTS], TWO: [BURSTS] * 2, THREE: [BURSTS] * 3, HALF: [late]}[condition]
     neighbours = [subprocess.Popen([sys.executable, "-c", code]) for code in codes]
     try:
         yield

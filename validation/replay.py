@@ -17,7 +17,7 @@ from layerbench.bench.check.executors import PER_PROCESS
 from layerbench.bench.stats import sequential
 from layerbench.bench.stats.sequential import CONFIRMATIONS, LOOKS, Mean, Rule, Spread
 
-LOG = study.ROOT / "validation" / "logs" / "gate.jsonl"
+LOG = study.ROOT / "validation" / "logs" / "gate-half-seconds.jsonl"
 EFFECTS = (0.0, 0.02, 0.03, 0.05, 0.10, 0.20)
 NULLS, PLANTED = 100_000, 2_000  # suites
 BATCH = 1_000  # suites of a trial

@@ -87,7 +87,7 @@ def _cycles(base: Layer, head: Layer, variant: str, point: Point, drawn: Drawn, 
 
         return once
 
-    unit.measure(timed("A"), timed("B"), calls, unit.SECONDS, clock.now, dice)
+    unit.measure(timed("A"), timed("B"), calls, unit.Until(unit.SECONDS), clock.now, dice)
     return found.differences()
 
 

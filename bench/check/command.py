@@ -1,11 +1,11 @@
 """`layerbench check`: from what was asked for to a `Check`, and its files.  It knows the order of things; each is done elsewhere."""
 
+import contextlib
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 from msgspec import structs
@@ -17,7 +17,7 @@ from ..plan.planning import Selection
 from ..process.stages import Stages
 from ..stats.sequential import Rule
 from ..suite import closure, mount
-from . import base, caches, dependencies, examining, pairing, renaming, rounds, sources, submodules, verdicts, worktrees
+from . import base, caches, dependencies, examining, kept, neighbours, pairing, renaming, rounds, sources, submodules, verdicts, worktrees
 from .executors import Executor
 from .mounting import Opened, Trees, opened
 from .pairing import Benchmark, Plan
@@ -43,6 +43,8 @@ class Order:
     tolerance: float
     strict: bool
     everything: bool
+    control: bool
+    cache: Path | None
     isolate: bool
     allow_missing: bool
     allow_different: bool
@@ -71,20 +73,25 @@ def check(order: Order, tell: Say) -> Check:
         copied = tuple(sources.installed_copies(trees, code))
         apart = sources.apart(trees, code, order.isolate, order.everything)
         likely = renaming.pairs(*(renaming.declared(sources.layer_files(suite)) for suite in (trees.head, trees.base)))
-        variables = partial(caches.variables, worktree, code)
-        say("importing both sides")
-        with opened(trees, order.threads, apart, variables, order.hang_seconds, likely) as ready:
+        with caches.held(worktree, order.cache, {"base": worktree, "head": root}, code) as folders, contextlib.ExitStack() as stack:
+            say(f"importing both sides{'; extensions are built first, which may take minutes' if any(folders.builders.values()) else ''}")
+            before, importing = folders.built(), time.monotonic()
+            ready = stack.enter_context(opened(trees, order.threads, apart, folders.variables, order.hang_seconds, likely))
             imported = time.monotonic()  # and extensions built: that is no part of the budget
+            built = caches.note(folders.built() - before, imported - importing)
             lost = submodules.missing(root, commit)
             ready, renamed = examining.renamed(ready, likely, order.selection)
             ready = replace(ready, broken=sources.explained(ready.broken, trees, code, lost))
             chosen = _plan(order, trees, ready, code, lost, renamed)
             proved = examining.proved(chosen.proved, root, order.threads, order.hang_seconds, say)
-            rows, control, alarm = _measure(order, chosen, ready.executor, imported + order.budget_seconds, say)
+            codes = {layer.name: code["base"][str(_absolute(layer))].digest for layer in ready.layers["base"]}
+            executor = kept.remembering(ready.executor, order.cache, codes, ready.environment)
+            with neighbours.noticed((each.point.device for each in chosen.measured), say) as (telling, seen):
+                rows, control, alarm = _measure(order, chosen, executor, imported + order.budget_seconds, telling)
             rows += proved
             wanted = dependencies.differences(root, commit)
-            said = (chosen_base.note, dependencies.note(root, commit, wanted), *map(str, renamed), *copied, *_notes(ready))
-            notes = tuple(note for note in said if note)
+            found = (chosen_base.note, built, neighbours.note(seen), dependencies.note(root, commit, wanted), *map(str, renamed), *copied)
+            notes = tuple(filter(None, (*found, *_notes(ready))))
         sources.stood_still(trees, code, {each.file for each in (*chosen.measured, *chosen.proved)})
     return Check(
         schema=SCHEMA,
@@ -169,12 +176,13 @@ def _measure(order: Order, chosen: Plan, executor: Executor, deadline: float, sa
         each.id: verdicts.before_timing(each, *facts[each.id], different.get(examining.kind(each.point), "")) for each in chosen.measured
     }
     timing = [each for each in chosen.measured if early[each.id] is None]
-    timed = _time(timing, chosen.control, executor, Rule(order.threshold, order.tolerance, max(1, len(timing))), deadline, say)
+    control = chosen.control if order.control and timing else ()
+    timed = _time(timing, control, executor, Rule(order.threshold, order.tolerance, max(1, len(timing))), deadline, say)
     rows = [early[each.id] or verdicts.timed_row(each, *facts[each.id], timed) for each in chosen.measured]
     rows = verdicts.with_what_forward_left(rows)
     alarm = verdicts.unreliable(timed)
     rows = [verdicts.without_time(row) for row in rows] if alarm else rows
-    return rows + list(chosen.settled), [verdicts.control_row(each, timed) for each in chosen.control], alarm
+    return rows + list(chosen.settled), [verdicts.control_row(each, timed) for each in control], alarm
 
 
 def _time(

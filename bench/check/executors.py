@@ -22,7 +22,7 @@ from ..process.check_messages import (
 from ..process.handle import Worker, WorkerBroke, WorkerDied
 from ..process.protocol import Answer, Request
 from . import unit
-from .unit import Block, Timed
+from .unit import Block, Timed, Until
 
 PER_PROCESS = 4  # units of a benchmark; the last of them begins a fresh process, so that the first look has seen two
 
@@ -42,7 +42,7 @@ class Executor(Protocol):
     def sketch(self, request: SketchReference) -> Sketched | Fault:
         """What the reference of one side computes."""
 
-    def unit(self, point: Point, variant: str, sides: tuple[str, str], number: int) -> Unit | Fault:
+    def unit(self, point: Point, variant: str, sides: tuple[str, str], number: int, until: Until) -> Unit | Fault:
         """A fresh pair of instances, timed in turns."""
 
     def renew(self, number: int) -> None:
@@ -51,7 +51,9 @@ class Executor(Protocol):
     def restart(self) -> None:
         """Fresh processes."""
 
-    per_confirmation: int  # units of a benchmark that a fresh process gives to the confirmation of a flag
+    @property
+    def per_confirmation(self) -> int:
+        """Units of a benchmark that a fresh process gives to the confirmation of a flag."""
 
 
 class Together:
@@ -72,8 +74,8 @@ class Together:
         assert isinstance(answer, Sketched | Fault)
         return answer
 
-    def unit(self, point: Point, variant: str, sides: tuple[str, str], number: int) -> Unit | Fault:
-        answer = _asked(self._worker, MeasureUnit(point, variant, sides, number, unit.seconds(point.device)), "head")
+    def unit(self, point: Point, variant: str, sides: tuple[str, str], number: int, until: Until) -> Unit | Fault:
+        answer = _asked(self._worker, MeasureUnit(point, variant, sides, number, *until), "head")
         if isinstance(answer, Fault):
             return answer
         assert isinstance(answer, MeasuredUnit)
@@ -107,7 +109,7 @@ class Apart:
         assert isinstance(answer, Sketched | Fault)
         return answer
 
-    def unit(self, point: Point, variant: str, sides: tuple[str, str], number: int) -> Unit | Fault:
+    def unit(self, point: Point, variant: str, sides: tuple[str, str], number: int, until: Until) -> Unit | Fault:
         pair = {"base": self.workers["base"], "head": self.workers["again" if sides == ("base", "base") else "head"]}
         dice, calls = random.Random(f"{point.id} {variant} {number}"), 0
         for role in sorted(pair, reverse=bool(number % 2)):
@@ -120,7 +122,7 @@ class Apart:
             calls = prepared.calls if role == "base" else calls
         try:
             blocks = [_block(worker, role) for role, worker in pair.items()]
-            return unit.measure(blocks[0], blocks[1], calls, unit.seconds(point.device), time.monotonic, dice, self._launch)
+            return unit.measure(blocks[0], blocks[1], calls, until, time.monotonic, dice, self._launch)
         except _BlockFailed as failed:
             return failed.fault
 

@@ -7,6 +7,7 @@ from ..data.check_record import Unit
 from ..data.record import Point
 from ..stats import sequential
 from ..stats.sequential import CONFIRMATIONS, LOOKS, Rule, Spread
+from . import unit
 from .executors import Executor, Fault
 
 CONFIRMATION = 1000  # numbers from here on are the confirmation's: other draws of places and orders
@@ -51,33 +52,33 @@ def search(
     in_time: Callable[[], bool],
     done: Callable[[int], None],
 ) -> Found:
-    """Units of every track until it is decided.  The control goes along as long as anything is open, and at least to the first look.
+    """Units of every track until it is decided.  The control goes along as long as anything is open.
 
     done(n): n tracks are still open.
     """
     found = Found({track: [] for track in (*tracks, *control)})
     for number in range(LOOKS[-1]):
         left = found.open(tracks)
-        if not left and (number >= LOOKS[0] or not control):
+        if not left:
             break
         executor.renew(number)
         for track in (*left, *found.open(control)):
             if not in_time():
-                found.late = bool(left)
+                found.late = True
                 return found
-            _take(track, number, executor, found)
+            _take(track, number, executor, found, rule)
         if number + 1 in LOOKS:
             _look(found, tracks, control, rule)
             done(len(found.open(tracks)))
     return found
 
 
-def _take(track: Track, number: int, executor: Executor, found: Found) -> None:
-    unit = executor.unit(track.point, track.variant, track.sides, number)
-    if isinstance(unit, Fault):
-        found.faults[track] = unit
+def _take(track: Track, number: int, executor: Executor, found: Found, rule: Rule) -> None:
+    taken = executor.unit(track.point, track.variant, track.sides, number, unit.until(track.point.device, rule.threshold))
+    if isinstance(taken, Fault):
+        found.faults[track] = taken
     else:
-        found.units[track].append(unit)
+        found.units[track].append(taken)
 
 
 def _look(found: Found, tracks: Sequence[Track], control: Sequence[Track], rule: Rule) -> None:
@@ -104,7 +105,7 @@ def confirm(flagged: Sequence[Track], executor: Executor, rule: Rule, before: Fo
         if number % executor.per_confirmation == 0:
             executor.restart()
         for track in left:
-            _take(track, CONFIRMATION + number, executor, found)
+            _take(track, CONFIRMATION + number, executor, found, rule)
         if number + 1 in CONFIRMATIONS:
             sure |= {track for track in found.open(left) if sequential.confirmed(sequential.mean(differences(units[track]), spread), rule)}
     before.faults |= found.faults

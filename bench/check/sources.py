@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import os
 import shlex
 import sys
 from collections.abc import Collection, Iterator, Mapping
@@ -82,11 +83,12 @@ def installed_copies(trees: Trees, found: Sources) -> Iterator[str]:
         top, place = copy
         name = top.split(".")[-1]
         ours = {path: part for path, part in each.parts.items() if name in (*Path(path).parts[:-1], Path(path).stem)}
+        ours = ours or {path: part for path, part in each.parts.items() if trees.root / path != Path(file)}  # in a folder of another name
         if any(then.get(path) != part for path, part in ours.items()):
             raise Mistake(
                 f"{Path(file).name} imports {top}, which this Python takes from {place} and not from {trees.root}, so both sides "
                 "would run that copy; install it in editable form, as  python -m pip install --editable "
-                + shlex.quote(copies.project(trees.root, each.files, name))
+                + shlex.quote(os.path.relpath(trees.root / copies.project(trees.root, each.files, name)))
             )
         yield f"both sides ran the installed copy of {top} ({place}); its source is the same on both"
 

@@ -147,6 +147,9 @@ Graph = Annotated[
         callback=_graph,
     ),
 ]
+Cache = Annotated[
+    Path | None, typer.Option("--cache", metavar="DIR", help="Keep there what is known of a base, and what is compiled; no times.")
+]
 Open = Annotated[bool, typer.Option("--open", help="Open the page in a browser.")]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Where results/ and reports/ are made.")]
 

@@ -74,7 +74,7 @@ class Sketched(Struct, frozen=True, tag=True):
 class MeasureUnit(Struct, frozen=True, tag=True):
     """Time a fresh pair of instances in turns.
 
-    sides: what stands for base and for head; number: seeds the draw and says who is made first.
+    sides: what stands for base and for head; number: seeds the draw and says who is made first.  seconds, error: when it ends.
     """
 
     point: Point
@@ -82,6 +82,7 @@ class MeasureUnit(Struct, frozen=True, tag=True):
     sides: tuple[str, str]
     number: int
     seconds: float
+    error: float
 
 
 class MeasuredUnit(Struct, frozen=True, tag=True):

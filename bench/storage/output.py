@@ -61,9 +61,9 @@ def replace(text: str, path: Path) -> None:
         new.unlink(missing_ok=True)
 
 
-def guarded(write: Callable[[], T], folder: Path) -> T:
+def guarded(write: Callable[[], T], folder: Path, option: str = "--out") -> T:
     """Do what writes below a folder.  Raises Mistake with the system's reason where it cannot."""
     try:
         return write()
     except OSError as error:
-        raise Mistake(f"cannot write in {folder}/: {error.strerror}; fix that, or give another folder with --out") from error
+        raise Mistake(f"cannot write in {folder}/: {error.strerror}; fix that, or give another folder with {option}") from error

@@ -113,7 +113,7 @@ def _threads(check: Check) -> Fact:
 
 def _control(check: Check) -> Fact:
     more = "the base against itself: what the machine alone makes of no change at all"
-    none = "" if check.control else "nothing was measured against itself, so an unreliable machine would not be noticed"
+    none = spoken.UNNOTICED if spoken.without_control(check) else ""
     return Fact("Control", spoken.control(check) or "not measured", check.unreliable or none, more)
 
 

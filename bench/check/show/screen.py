@@ -25,6 +25,8 @@ def print_check(console: Console, check: Check) -> None:
         console.print(Text(words.plain(f"each side in processes of its own: {check.isolated}")))
     if control := words.control(check):
         console.print(Text(f"control: base against itself {control}"))
+    elif words.without_control(check):
+        console.print(Text(f"no control: {words.UNNOTICED}"))
     rows = words.ordered(check.rows)
     shown = [row for row in rows if _matters(row)]
     if shown:

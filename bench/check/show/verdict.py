@@ -80,13 +80,12 @@ def _passing(check: Check) -> list[str]:
         rest = counts(verdict for verdict in verdicts if verdict != "proved")
     else:
         same = verdicts.count("unchanged")
-        only = "only the control was measured" if check.control else "nothing was measured"
         claim = f"Nothing that could make a layer slower has changed since {base}: "
         if check.base.commit == check.head.commit and not check.head.dirty:
             claim = f"Base and head are one commit, {base}, so nothing can have changed (name an earlier one, as HEAD~1): "
         elif check.dependencies:
             claim = f"No layer's code has changed since {base}, and {plain(check.dependencies[0])} has, which was not compared: "
-        claim += f"{plural(same, 'benchmark')} {'has' if same == 1 else 'have'} the same source; {only}."
+        claim += f"{plural(same, 'benchmark')} {'has' if same == 1 else 'have'} the same source; nothing was measured."
         rest = counts(verdict for verdict in verdicts if verdict != "unchanged")
     return [claim, f"Besides: {rest}."] if rest else [claim]
 

@@ -40,6 +40,7 @@ METRICS = {
     "breaks": "graph breaks",
     "sweep_graphs": "graphs over the sweep",
 }
+UNNOTICED = "the base was not timed against itself, so an unreliable machine would not be noticed"
 LONGEST = 500  # characters of a name or reason; more is somebody's traceback
 _INVISIBLE = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")  # XML forbids some, terminals obey some
 
@@ -67,9 +68,10 @@ def units(row: Row) -> str:
 def duration(check: Check) -> str:
     """Where the time went: a noisy machine shows as benchmarks that were still open after the first look."""
     late = sum(len(row.units) > FEWEST_UNITS for row in check.rows)
-    parts = ", ".join(f"{stage} {seconds:.0f}" for stage, seconds in check.stages.items() if seconds >= 0.5)
+    longest = sorted(check.stages.items(), key=lambda stage: -stage[1])
+    parts = ", ".join(f"{seconds:.0f} s {stage}" for stage, seconds in longest if seconds >= 0.5)
     more = f"; {plural(late, 'benchmark')} took more than {FEWEST_UNITS} units" if late else ""
-    return f"took {check.seconds:.0f} s{f' ({parts})' if parts else ''}{more}"
+    return f"took {check.seconds:.0f} s{f': {parts}' if parts else ''}{more}"
 
 
 def exact(number: Exact) -> str:
@@ -150,6 +152,11 @@ def control(check: Check) -> str:
         return ""
     furthest = max(estimates, key=lambda estimate: abs(math.log(estimate.ratio)))
     return change(furthest) + (f", the furthest from 0 of {len(estimates)}" if len(estimates) > 1 else "")
+
+
+def without_control(check: Check) -> bool:
+    """Whether times were taken and the base was not timed against itself."""
+    return not check.control and any(row.units for row in check.rows)
 
 
 def machine(check: Check) -> str:

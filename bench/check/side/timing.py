@@ -15,7 +15,7 @@ from ...timing import collector
 from ...timing.choice import clock_for
 from ...timing.clock import Clock
 from .. import unit
-from ..unit import Block, Timed
+from ..unit import Block, Timed, Until
 from .pair import Draws, Instance, instance
 
 HELD = 0.9  # of a block's time the process must have held a core, else other work is in it
@@ -56,7 +56,9 @@ class Timing:
             calls = self._block_calls(point, variant, made["base"])
             with collector.paused():
                 now = self._clock(point.device).now
-                measured = unit.measure(blocks["base"], blocks["head"], calls, request.seconds, now, dice, os.getpid())
+                measured = unit.measure(
+                    blocks["base"], blocks["head"], calls, Until(request.seconds, request.error), now, dice, os.getpid()
+                )
         except Exception as error:  # noqa: BLE001  the code is the user's: any exception is a result
             return MeasuredUnit(None, self._role, in_words(error))
         return MeasuredUnit(measured)
