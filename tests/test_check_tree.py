@@ -669,7 +669,7 @@ def test_a_user_without_a_home_has_none_either(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(Path, "home", nowhere)
-    found = caches.variables(tmp_path, {"head": {"a.py": code("1")}}, ("head",))["TORCH_EXTENSIONS_DIR"]
+    found = folders(tmp_path, head="1").variables(("head",))["TORCH_EXTENSIONS_DIR"]
     assert found.startswith(str(tmp_path / ".layerbench-extensions"))
 
 
