@@ -340,8 +340,14 @@ BELOW = "services/model/pkg"  # three folders down
             {"mine/__init__.py": "x = 1"},
             False,
         ),
+        ({f"{BELOW}/src/mine/ops.py": "x = 1", f"{BELOW}/pyproject.toml": '[project]\nname = "mine-kernels"\n'}, {}, True),
+        ({f"{BELOW}/src/mine/other.py": "x = 1", f"{BELOW}/pyproject.toml": '[project]\nname = "mine-kernels"\n'}, {}, False),
+        ({f"{BELOW}/src/mine/ops.py": "x = 1", f"{BELOW}/pyproject.toml": '[project]\nname = "another"\n'}, {}, False),
     ],
-    ids=["the same beginning", "another package of that name", "a project of that name", "another project"],
+    ids=[
+        *("the same beginning", "another package of that name", "a project of that name", "another project"),
+        *("no __init__.py", "no __init__.py and other files", "no __init__.py in another project"),
+    ],
 )
 def test_a_copy_of_what_lies_deep_in_the_tree_is_told(
     tree: dict[str, str], site: dict[str, str], found: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -355,10 +361,12 @@ def test_a_copy_of_what_lies_deep_in_the_tree_is_told(
     layer = root / BELOW / "bench/layers/a.py"
     code = closures(root, [layer], root)[layer]
     copies._distributions.cache_clear()
-    assert elsewhere(code, layer, root) == (("mine", copy / "mine") if found else None)
+    begins = any(path.endswith("__init__.py") for path in tree)  # else projects may share the name, and the next one counts
+    told = ("mine", copy / "mine") if begins else ("mine.ops", copy / "mine/ops.py")
+    assert elsewhere(code, layer, root) == (told if found else None)
     if found:
         project = BELOW if f"{BELOW}/pyproject.toml" in tree else "."
-        assert copies.project(root, code.files, "mine") == project
+        assert copies.project(root, code.files, told[0].split(".")[-1]) == project
 
 
 MODERN = '[project]\nname = "mine-kernels"\n'

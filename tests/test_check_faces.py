@@ -110,7 +110,7 @@ def test_a_side(side, text):
         (
             check(row("larger", exact=(make.SAVED,)), row("missing"), row("missing"), row("different"), row("unchanged")),
             f"2 of 4 benchmarks are missing, the first {SLOWER}; 1 has a reference that computes something else; 1 got larger. "
-            "Compared with main (1a2b3c4); the other 1: 1 unchanged.",
+            "Compared with main (1a2b3c4); the other 1: 1 unchanged. What was removed on purpose passes with --allow-missing.",
         ),
         (
             check(row("larger", exact=(make.SAVED,)), timed("clear")),
@@ -186,6 +186,28 @@ def test_what_was_not_compared_is_said_first_with_its_cause():
     assert exit_code(whole) == 0
 
 
+def test_whatever_comes_together_the_sentence_counts_what_was_not_compared_and_what_stayed_open():
+    dice = random.Random(1)
+    for _ in range(2_000):
+        kinds = dice.choices([*words.ORDER], k=dice.randint(1, 5))
+        chosen = [timed(kind) if kind in words.TIMED else row(kind, reason=f"because of {kind}") for kind in kinds]
+        said = spoken.sentence(check(*chosen))
+        for kind in {"inconclusive", "new", "skipped"} & set(kinds):
+            assert f"{kinds.count(kind)} {kind}" in said, said
+        if "not compared" in kinds:
+            assert re.search(
+                rf"({kinds.count('not compared')} benchmarks? w\w+|Nothing was compared: .*) ?not compared.*because of not", said
+            ), said
+
+
+def test_of_several_causes_each_has_its_number_the_most_frequent_first():
+    causes = ("x is gone", "y died", "y died", "z", "u")
+    said = spoken.sentence(check(timed("clear"), *(row("not compared", batch=number, reason=why) for number, why in enumerate(causes))))
+    assert said.startswith("5 benchmarks were not compared: 2 since y died; 1 since x is gone; 1 since z; and 1 other cause. No layer got")
+    alone = spoken.sentence(check(*(row("not compared", batch=number, reason=why) for number, why in enumerate(causes[:3]))))
+    assert alone == "Nothing was compared: 3 not compared (2 since y died; 1 since x is gone)."
+
+
 @pytest.mark.parametrize(
     ("percent", "seconds", "said"),
     [
@@ -200,6 +222,22 @@ def test_where_nothing_was_decided_it_is_no_pass_and_a_budget_that_would_do_is_n
     whole = structs.replace(check(open_), seconds=20.0, stages={"timing": seconds} if seconds else {})
     assert exit_code(whole) == 4
     assert spoken.sentence(whole) == f"Nothing was decided: 1 benchmark compared with main (1a2b3c4), 1 inconclusive.{said and ' '}{said}"
+
+
+def test_where_the_time_was_up_before_the_first_look_a_budget_is_named_too():
+    open_ = [structs.replace(row("inconclusive", batch=batch), units=make.units(0.0, 2)) for batch in (1, 2)]
+    whole = structs.replace(check(*open_), seconds=20.0, control=(make.control(),))
+    said = "Nothing was compared: 2 inconclusive. About --budget 30s would tell: nothing is decided before there are 4 units of each."
+    assert (exit_code(whole), spoken.sentence(whole)) == (4, said)
+
+
+def test_a_commit_against_itself_is_told():
+    """As a push to main that is checked against main: no reader shall take it for a comparison."""
+    same = structs.replace(make.HEAD, commit=make.BASE.commit, dirty=False)
+    said = "Base and head are one commit, main (1a2b3c4), so nothing can have changed (name an earlier one, as HEAD~1): 1 benchmark has the"
+    assert spoken.sentence(check(row("unchanged"), head=same)).startswith(said)
+    for other in (structs.replace(same, dirty=True), make.HEAD):
+        assert spoken.sentence(check(row("unchanged"), head=other)).startswith("Nothing that could make a layer slower has changed")
 
 
 def test_rows_are_ordered_failures_first_and_the_worst_of_them_first():
@@ -257,7 +295,7 @@ def small() -> Check:
 
 WIDE = """\
 1 of 4 benchmarks got slower, softmax-forward-cpu-float32-batch8-width1024-function by 7.9 % (6.0 to 9.8 %); 1 is wrong; 1 is missing. Compared with main
-(1a2b3c4); the other 2: 1 inconclusive, 1 unchanged.
+(1a2b3c4); the other 2: 1 inconclusive, 1 unchanged. What was removed on purpose passes with --allow-missing.
 note: another run was measuring on cpu
 control: base against itself +0.2 % (-0.4 to +0.8 %)
 verdict       benchmark                                                               change  detectable  units  exact numbers
@@ -288,7 +326,8 @@ def test_a_narrow_terminal():
 1 of 4 benchmarks got slower,
 softmax-forward-cpu-float32-batch8-width1024-function by 7.9 % (6.0 to 9.8 %); 1
 is wrong; 1 is missing. Compared with main (1a2b3c4); the other 2: 1
-inconclusive, 1 unchanged.
+inconclusive, 1 unchanged. What was removed on purpose passes with
+--allow-missing.
 note: another run was measuring on cpu
 control: base against itself +0.2 % (-0.4 to +0.8 %)
 wrong         gelu-forward-cpu-float32-batch8-width1024-function
@@ -343,7 +382,7 @@ SUMMARY = """\
 <!-- layerbench check -->
 ### Regression check: failed
 
-**1 of 4 benchmarks got slower, softmax-forward-cpu-float32-batch8-width1024-function by 7.9 % (6.0 to 9.8 %); 1 is wrong; 1 is missing. Compared with main (1a2b3c4); the other 2: 1 inconclusive, 1 unchanged.**
+**1 of 4 benchmarks got slower, softmax-forward-cpu-float32-batch8-width1024-function by 7.9 % (6.0 to 9.8 %); 1 is wrong; 1 is missing. Compared with main (1a2b3c4); the other 2: 1 inconclusive, 1 unchanged. What was removed on purpose passes with --allow-missing.**
 
 - another run was measuring on cpu
 - control: base against itself +0.2 % (-0.4 to +0.8 %)

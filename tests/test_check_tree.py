@@ -1,5 +1,6 @@
 """The two sides of a check as folders: which commit is meant, where it is checked out, and that nothing is left or disturbed."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -374,6 +375,26 @@ def test_a_submodule_that_is_not_here_is_told_with_what_to_type(tmp_path: Path) 
     assert submodules.missing(root, "HEAD") == {"layers/lib": why}
 
 
+def test_where_git_cannot_list_another_worktree_the_files_alone_are_put_in_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, _ = with_submodule(tmp_path)
+    commit(write(root, {"layers/hidden.py": "", ".gitattributes": "layers/hidden.py export-ignore\n"}))
+    places = [root / ".git", root / ".git" / "modules" / "layers" / "lib"]
+    before = [sorted((path, path.stat().st_mtime_ns) for path in place.rglob("*")) for place in places]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda path, mode: not Path(path).is_relative_to(root))
+        with checked_out(root, "HEAD") as folder:
+            assert listed(root) == [str(root)]
+            names = ("layers/softmax.py", "layers/hidden.py", "layers/lib/lib.py", "layers/lib/deep/deep.py")
+            assert [name for name in names if not (folder / name).is_file()] == []
+            assert not list(folder.rglob(".layerbench-index"))
+    assert not folder.exists()
+    assert before == [sorted((path, path.stat().st_mtime_ns) for path in place.rglob("*")) for place in places]
+    with checked_out(root, "HEAD"):
+        assert len(listed(root)) == 2
+
+
 # Which commit a branch stands for.
 
 
@@ -411,9 +432,22 @@ def test_without_a_commit_in_common_the_branch_itself_is_compared_and_that_is_sa
     git(toy, "checkout", "--quiet", "main")
     found = base.base(toy, "other", tip=False)
     assert (found.commit, found.ref) == (tip, "other")
-    assert found.note == (
-        "HEAD and other have no commit in common in this clone, so other as it is now was compared; their histories have nothing in common"
-    )
+    assert found.note == "the histories of HEAD and other have nothing in common, so other as it is now was compared"
+
+
+def test_in_a_shallow_clone_that_ends_before_the_merge_base_nobody_is_blamed_for_being_behind(toy: Path, tmp_path: Path) -> None:
+    git(toy, "checkout", "--quiet", "-b", "topic")
+    commit(write(toy, {"topic.txt": "x"}))
+    git(toy, "checkout", "--quiet", "main")
+    tip = commit(write(toy, {"main.txt": "x"}))
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "--quiet", "--depth", "1", "--branch", "topic", toy.as_uri(), str(clone))
+    git(clone, "fetch", "--quiet", "--depth", "1", "origin", "main:refs/remotes/origin/main")
+    with pytest.raises(Mistake, match="no commit in common in it; type  git fetch --unshallow"):
+        base.base(clone, "origin/main", tip=False)
+    assert base.base(clone, "origin/main", tip=True).commit == tip
+    git(clone, "fetch", "--quiet", "--unshallow")
+    assert base.base(clone, "origin/main", tip=False).ref == "merge base with origin/main"
 
 
 @pytest.mark.parametrize("ref", ["", "origin/", "  "])
@@ -474,6 +508,16 @@ def lay(root: Path, name: str) -> str | None:
 def test_files_and_folders_that_stayed_where_they_were(toy: Path) -> None:
     write(toy, {"layers/softmax.py": "all new"})
     assert [lay(toy, name) for name in ("layers/softmax.py", "layers", ".")] == ["layers/softmax.py", "layers", "."]
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["git mv", "mv"])
+def test_a_folder_that_was_renamed_is_found_by_its_files(toy: Path, told: bool) -> None:
+    commit(write(toy, {"layers/gelu.py": "def gelu(x):\n    return x * phi(x)\n", "other/tanh.py": "def tanh(x):\n    return x\n"}))
+    (toy / "layers").rename(toy / "suite")
+    write(toy, {"suite/new.py": "all of it is new\n", "more/soft.py": ""})
+    if told:
+        git(toy, "add", "--all")
+    assert [lay(toy, name) for name in ("suite", "more")] == ["layers", None]
 
 
 def test_new_ones_lay_nowhere(toy: Path) -> None:
@@ -615,6 +659,16 @@ def test_each_side_has_what_its_own_code_builds_and_a_second_check_builds_nothin
 def test_without_a_folder_of_the_users_extensions_go_with_the_worktree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("no folder", encoding="utf-8")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    found = folders(tmp_path, head="1").variables(("head",))["TORCH_EXTENSIONS_DIR"]
+    assert found.startswith(str(tmp_path / ".layerbench-extensions"))
+
+
+def test_a_user_without_a_home_has_none_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", nowhere)
     found = folders(tmp_path, head="1").variables(("head",))["TORCH_EXTENSIONS_DIR"]
     assert found.startswith(str(tmp_path / ".layerbench-extensions"))
 

@@ -90,9 +90,9 @@ def builds(root: Path, code: Closure) -> str:
 
 def _kept(worktree: Path) -> Path:
     """The user's folder for such things; where it cannot be written one that is gone with the worktree."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "layerbench" / "extensions"
     try:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "layerbench" / "extensions"
         home.mkdir(parents=True, exist_ok=True)
-    except OSError:
+    except (OSError, RuntimeError):  # the second: a user without a name and without HOME, as in some containers
         return worktree / ".layerbench-extensions"
     return home if os.access(home, os.W_OK) else worktree / ".layerbench-extensions"

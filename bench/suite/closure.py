@@ -12,7 +12,7 @@ import fnmatch
 import hashlib
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -36,6 +36,7 @@ class Closure:
     digest: str
     absolute: tuple[str, ...] = ()
     everything: str = ""  # why every Python file of the tree counts
+    parts: Mapping[str, str] = field(default_factory=dict)  # file -> what of it goes into the digest
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,11 @@ def changed(base: Closure, head: Closure) -> bool:
     return base.digest != head.digest
 
 
+def edits(then: Closure, now: Closure) -> list[str]:
+    """The files that are other ones now, new and gone ones too."""
+    return sorted(file for file in {*then.parts, *now.parts} if then.parts.get(file) != now.parts.get(file))
+
+
 def elsewhere(code: Closure, layer: Path, working: Path) -> tuple[str, Path] | None:
     """A name of the tree's that this Python takes from an installed copy, and where that lies: both sides would run the copy."""
     for name in code.absolute:
@@ -130,12 +136,13 @@ def _closure(side: _Side, layer: Path) -> Closure:
             if file.suffix == ".py":
                 names.setdefault(file, {_shown(side, file)})
     names |= {file: {file.name} for file in _data(side, names)}
-    lines = sorted(f"{_digest(side, file)} {' '.join(sorted(spelled))}" for file, spelled in names.items())
+    parts = {_shown(side, file): f"{_digest(side, file)} {' '.join(sorted(spelled))}" for file, spelled in names.items()}
     return Closure(
-        files=tuple(sorted(_shown(side, file) for file in names)),
-        digest=hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest(),
+        files=tuple(sorted(parts)),
+        digest=hashlib.sha256("\n".join(sorted(parts.values())).encode("utf-8", "surrogateescape")).hexdigest(),
         absolute=tuple(sorted(absolute)),
         everything="; ".join(reasons),
+        parts=parts,
     )
 
 
