@@ -90,8 +90,8 @@ def check(order: Order, tell: Say) -> Check:
                 rows, control, alarm = _measure(order, chosen, executor, imported + order.budget_seconds, telling)
             rows += proved
             wanted = dependencies.differences(root, commit)
-            found = (chosen_base.note, built, neighbours.note(seen), dependencies.note(root, commit, wanted), *map(str, renamed), *copied)
-            notes = tuple(filter(None, (*found, *_notes(ready))))
+            said = (chosen_base.note, built, neighbours.note(seen), dependencies.note(root, commit, wanted), *map(str, renamed), *copied)
+            notes = tuple(note for note in (*said, *_notes(ready)) if note)
         sources.stood_still(trees, code, {each.file for each in (*chosen.measured, *chosen.proved)})
     return Check(
         schema=SCHEMA,

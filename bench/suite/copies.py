@@ -5,8 +5,8 @@ The installed copy is what runs, so a change of the source changes nothing that 
 
 import ast
 import configparser
-import importlib.util
 import re
+import sys
 import tomllib
 from collections.abc import Collection, Iterable, Sequence
 from functools import cache
@@ -18,11 +18,11 @@ ALIKE = 0.5  # share of a package's files that a folder of another name must hav
 
 
 def installed(name: str) -> list[Path]:
-    """Where the running Python finds a top-level name.  Finding runs no code of that name's."""
-    try:
-        spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError):  # a name that is half there, such as __main__
-        return []
+    """Where the running Python finds a name.  The finders are asked one by one: `find_spec` of a dotted name imports what is above it."""
+    above, _, _ = name.rpartition(".")
+    path = (list(getattr(sys.modules.get(above), "__path__", ())) or [str(place) for place in installed(above)]) if above else None
+    found = (finder.find_spec(name, path) for finder in sys.meta_path if hasattr(finder, "find_spec"))
+    spec = next(filter(None, found), None)
     places = [] if spec is None else list(spec.submodule_search_locations or [spec.origin or ""])
     return [Path(place).resolve() for place in places if Path(place).is_absolute() and Path(place).exists()]
 
