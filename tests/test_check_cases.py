@@ -282,7 +282,8 @@ def environment(root: Path) -> dict[str, str]:
 
 
 def left(root: Path) -> list[str]:
-    return [*worktrees(root)[1:], *(path.name for path in Path(tempfile.gettempdir(), root.parent.name).glob("layerbench-*"))]
+    names = [path.name for path in Path(tempfile.gettempdir(), root.parent.name).glob("layerbench-*")]
+    return [*worktrees(root)[1:], *(name for name in names if name != "layerbench-cpu.lock")]  # the machine's, for whoever comes next
 
 
 def worktrees(root: Path) -> list[str]:

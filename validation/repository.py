@@ -24,7 +24,8 @@ SAME = "Nothing that could make a layer slower has changed"
 IS_WRONG = "1 of 1 benchmark is wrong, silu.*plain"
 SECONDS = 300.0  # after which a check is ended; the slowest kind compiles
 AFTER = re.compile(r"note: |control: |verdict  |each side in |all \d|the other \d+ benchmark|took \d|results: ")  # the verdict
-PREFIX = "layerbench-"  # of what must not stay in the folder for temporary files
+PREFIX = "layerbench-"  # of what must not stay in the folder for temporary files,
+LOCK = "layerbench-cpu.lock"  # but for the machine's lock
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def run(kind: Kind, folder: Path, package: Path | None) -> Said:
         process.terminate()
         out, err = process.communicate()
     seconds = time.monotonic() - started
-    left = sorted(path.name for path in (folder / "temporary").glob(f"{PREFIX}*"))
+    left = sorted(path.name for path in (folder / "temporary").glob(f"{PREFIX}*") if path.name != LOCK)
     amiss = "; ".join(filter(None, (f"left behind: {', '.join(left)}" if left else "", asked.afterwards())))
     return Said(process.returncode, _first_line(out, err).replace(f"{folder}/work", "…"), round(seconds, 1), amiss)
 
