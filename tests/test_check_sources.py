@@ -83,6 +83,23 @@ def test_an_installed_copy_is_refused_where_its_source_has_changed_and_told_wher
     assert list(sources.installed_copies(trees, sources.sources(trees))) == []
 
 
+def test_an_installed_copy_whose_source_lies_in_a_folder_of_another_name_is_refused_too(
+    trees: Trees, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = {"other/__init__.py": "", "other/ops.py": "", "other_kernels-1.dist-info/METADATA": "Name: other-kernels\nVersion: 1\n"}
+    copy = toy.write(tmp_path / "site", {**site, "other_kernels-1.dist-info/top_level.txt": "other\n"})
+    monkeypatch.syspath_prepend(str(copy))
+    files = {"pyproject.toml": '[project]\nname = "other-kernels"\n', "code/ops.py": "x = 1\n", "code/__init__.py": ""}
+    for root in (trees.root, trees.worktree):
+        toy.write(root, {**files, "layers/a.py": "from other import ops\n"})
+    copies._distributions.cache_clear()
+    assert len(list(sources.installed_copies(trees, sources.sources(trees)))) == 1
+    toy.write(trees.root, {"code/ops.py": "x = 2\n"})
+    with pytest.raises(Mistake, match=r"a\.py imports other, which this Python takes from"):
+        list(sources.installed_copies(trees, sources.sources(trees)))
+    copies._distributions.cache_clear()
+
+
 @pytest.mark.parametrize("first", [True, False], ids=["python -m", "the script"])
 def test_modules_are_found_in_the_order_of_the_workers(first: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,14 +1,16 @@
-"""Kinds of repository by what changed in the code of the layers, and by where that code lies."""
+"""Kinds of repository by what changed in the code of the layers, and how that code is written and called."""
 
-import os
 from pathlib import Path
 
 from repository import (
     FILES,
     GATE,
     IS_WRONG,
+    LOOSE,
+    MAIN,
     PLAIN,
     RELU,
+    SAME,
     SILU,
     SLOW,
     SLOW_GATE,
@@ -19,29 +21,21 @@ from repository import (
     WRONG_GATE,
     Asked,
     Kind,
+    Make,
     changed,
     commit,
-    environment,
+    edit,
     git,
-    install,
     layer,
     made,
-    pyproject,
     uses,
     write,
 )
 
-MAIN = ("--against", "main")
-LOOSE = ("--threshold", "50%")  # decided soon on any machine
 GONE = "import gone_with_the_wind\n"
 
 
-def edit(after: dict[str, str], *words: str, before: dict[str, str] | None = None):  # type: ignore[no-untyped-def]
-    """A kind in which a branch changes these files."""
-    return lambda folder: Asked(changed(folder / "toy", before or FILES, after), (*SUITE, *MAIN, *words))
-
-
-def removed(name: str, after: dict[str, str], *words: str):  # type: ignore[no-untyped-def]
+def removed(name: str, after: dict[str, str], *words: str) -> Make:
     """A kind in which a branch removes a file and writes others."""
 
     def make(folder: Path) -> Asked:
@@ -53,42 +47,7 @@ def removed(name: str, after: dict[str, str], *words: str):  # type: ignore[no-u
     return make
 
 
-# --- packages ------------------------------------------------------------------------------------------------------------------------
-
-
-def package(gate: str, project: str = "", source: str = "", editable: bool = True, namespace: bool = False, first: str = GATE):  # type: ignore[no-untyped-def]
-    """A project whose layers import its installed package `toy`, in which the formula changes from `first` to `gate`."""
-
-    def make(folder: Path) -> Asked:
-        inside = f"{project}/" if project else ""
-        parts = f"{inside}{source}/toy" if source else f"{inside}toy"
-        files = {
-            f"{inside}layers/silu.py": uses("from toy.inner.ops import gate"),
-            f"{inside}layers/relu.py": RELU,
-            f"{inside}pyproject.toml": pyproject(source or "."),
-            f"{parts}/inner/ops.py": first,
-        }
-        if not namespace:
-            files |= {f"{parts}/__init__.py": '"""A toy."""\nTOY = 1\n', f"{parts}/inner/__init__.py": ""}
-        root = made(folder / "mono", files)
-        python = environment(folder / "environment")
-        install(python, root / project, editable)
-        git(root, "checkout", "--quiet", "-b", "topic")
-        commit(write(root, {f"{parts}/inner/ops.py": gate, "README.md": "more\n"}))
-        words = ("--suite", f"{inside}layers", *WORDS[:-1], "2m", *MAIN, *PLAIN)
-        return Asked(root, words, python=python)
-
-    return make
-
-
-DEEP = "teams/vision/toy"
-SAME = "Nothing that could make a layer slower has changed"
-COPY = r"pip install --editable"
-
-# --- what changed --------------------------------------------------------------------------------------------------------------------
-
-
-def neither(*words: str):  # type: ignore[no-untyped-def]
+def neither(*words: str) -> Make:
     return edit({"README.md": "more\n"}, *words, before={"layers/silu.py": GONE + SILU})
 
 
@@ -108,14 +67,6 @@ def folder_renamed(folder: Path) -> Asked:
     return Asked(root, ("--suite", "suite", *WORDS, *MAIN, *PLAIN))
 
 
-def by_path(folder: Path) -> Asked:
-    """A package that lies in src and is found there by PYTHONPATH."""
-    files = {"layers/silu.py": uses("from toy.ops import gate"), "src/toy/__init__.py": "", "src/toy/ops.py": GATE}
-    root = changed(folder / "toy", files, {"src/toy/ops.py": WRONG_GATE})
-    places = os.pathsep.join(filter(None, (str(root / "src"), os.environ.get("PYTHONPATH", ""))))
-    return Asked(root, (*SUITE, *MAIN, *PLAIN), {"PYTHONPATH": places})
-
-
 def latin(folder: Path) -> Asked:
     """A layer file in another encoding than UTF-8, as its first line says."""
     first, second = (f"# coding: latin-1\n# Maßstab\n{text}".encode("latin-1") for text in (SILU, WRONG))
@@ -128,23 +79,13 @@ def latin(folder: Path) -> Asked:
     return Asked(root, (*SUITE, *MAIN, *PLAIN))
 
 
-def beside(folder: Path) -> Asked:
-    """A package that is installed nowhere and lies where the check is called, three folders deep."""
-    files = {"layers/silu.py": uses("from toy.ops import gate"), "toy/__init__.py": "", "toy/ops.py": GATE}
-    root = changed(folder / "mono", {f"{DEEP}/{name}": text for name, text in files.items()}, {f"{DEEP}/toy/ops.py": WRONG_GATE})
-    return Asked(root / DEEP, (*SUITE, *MAIN, *PLAIN))
-
-
 FACTOR = layer(top='import json\nFACTOR = json.loads(open("layers/factor.json").read())', value="x * x.sigmoid() * FACTOR")
 SISTERS = {"layers/silu.py": uses("from .parts.inner.deep import gate"), "layers/relu.py": RELU}
 NESTED = {"layers/parts/__init__.py": "", "layers/parts/inner/__init__.py": ""}
-KERNELS = {"suite/layers/silu.py": uses("from ..kernels.gates import gate"), "suite/kernels/gates.py": GATE}
-INSERTED = uses("import sys, pathlib\nsys.path.insert(0, str(pathlib.Path(__file__).parents[1] / 'lib'))\nfrom gates import gate")
 SWISH = SILU.replace('"silu"', '"swish"').replace("silu = ", "swish = ")
 SLOW_SWISH = SLOW.replace('"silu"', '"swish"').replace("silu = ", "swish = ")
 OTHER = layer("mish", "Mish", "x * torch.tanh(nn.functional.softplus(x))")
 DROPPED = SILU.replace(', "plain": Variant(Plain)', "")
-BROKEN = "torch.compile of it"
 COMPILED = ', "compiled": Variant(Plain, compile=True)'
 BREAK = "torch._dynamo.graph_break()"
 INLINE = """from torch.utils.cpp_extension import load_inline
@@ -168,16 +109,6 @@ KINDS = (
         1,
         "1 of 1 benchmark got slower",
     ),
-    Kind("slow-down in an editable package", package(SLOW_GATE), 1, "1 of 1 benchmark got slower", slow=True),
-    Kind("wrong editable package in a src layout", package(WRONG_GATE, source="src"), 1, IS_WRONG, slow=True),
-    Kind("wrong editable namespace package", package(WRONG_GATE, source="src", namespace=True), 1, "1 of 1 benchmark is wrong", slow=True),
-    Kind("wrong editable package three folders deep", package(WRONG_GATE, DEEP, "src"), 1, "1 of 1 benchmark is wrong", slow=True),
-    Kind("package installed as a copy", package(SLOW_GATE, editable=False), 2, COPY, slow=True),
-    Kind(
-        "the same, namespace package in a src layout", package(SLOW_GATE, source="src", editable=False, namespace=True), 2, COPY, slow=True
-    ),
-    Kind("the same, three folders deep", package(SLOW_GATE, DEEP, "src", editable=False), 2, rf"{COPY} {DEEP}", slow=True),
-    Kind("the same, and the package is unchanged", package(GATE, DEEP, editable=False), 0, SAME, slow=True),
     Kind("wrong layer", edit({"layers/silu.py": WRONG}, "-k", "silu"), 1, "1 of 2 benchmarks is wrong, silu.*plain"),
     Kind(
         "wrong layer that is right again",
@@ -221,20 +152,6 @@ KINDS = (
     ),
     Kind("layer file called torch.py", edit({"layers/torch.py": WRONG}, *PLAIN, before={"layers/torch.py": SILU}), 1, IS_WRONG),
     Kind(
-        "helper in a sister folder, imported relatively",
-        lambda folder: Asked(
-            changed(folder / "toy", KERNELS, {"suite/kernels/gates.py": WRONG_GATE}), ("--suite", "suite/layers", *WORDS, *MAIN, *PLAIN)
-        ),
-        1,
-        IS_WRONG,
-    ),
-    Kind(
-        "helper found by sys.path.insert",
-        edit({"lib/gates.py": WRONG_GATE}, *PLAIN, before={"layers/silu.py": INSERTED, "lib/gates.py": GATE}),
-        1,
-        IS_WRONG,
-    ),
-    Kind(
         "more memory",
         edit({"layers/silu.py": layer(value="(x.clone() * x.sigmoid()).clone()")}, "--threshold", "1000%", *PLAIN),
         1,
@@ -269,8 +186,6 @@ KINDS = (
         "1 of 1 benchmark got slower",
         slow=True,
     ),
-    Kind("package where the check is called, three folders deep", beside, 1, IS_WRONG),
-    Kind("package found by PYTHONPATH", by_path, 1, IS_WRONG),
     Kind("layer file in Latin-1", latin, 1, IS_WRONG),
     Kind("layer file with a byte order mark", edit({"layers/silu.py": "\ufeff" + WRONG}, *PLAIN), 1, IS_WRONG),
     Kind(

@@ -15,12 +15,15 @@ from typing import Any
 
 import kinds_code
 import kinds_history
+import kinds_layers
+import kinds_packages
+import kinds_parts
 import kinds_place
 import repository
 import study
 
-ALL = (*kinds_code.KINDS, *kinds_history.KINDS, *kinds_place.KINDS)
-KINDS = {kind.name: kind for kind in sorted(ALL, key=lambda kind: kind.slow)}
+MODULES = (kinds_code, kinds_packages, kinds_layers, kinds_history, kinds_parts, kinds_place)
+KINDS = {kind.name: kind for kind in sorted((kind for module in MODULES for kind in module.KINDS), key=lambda kind: kind.slow)}
 EARLIER = "b0eb24d"  # the last commit before the first kinds were mended
 COLUMNS = ["repository", "code", "first line", "as wanted", "before: code", "before: first line", "before: as wanted"]
 LONGEST = 150  # characters of a first line in the table

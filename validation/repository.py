@@ -18,6 +18,9 @@ from pathlib import Path
 WORDS = ("--step", "forward", "--device", "cpu", "--budget", "40s")
 SUITE = ("--suite", "layers", *WORDS)
 PLAIN = ("-k", "plain and silu")  # one benchmark
+MAIN, ORIGIN = ("--against", "main"), ("--against", "origin/main")
+LOOSE = ("--threshold", "50%")  # decided soon on any machine
+SAME = "Nothing that could make a layer slower has changed"
 IS_WRONG = "1 of 1 benchmark is wrong, silu.*plain"
 SECONDS = 300.0  # after which a check is ended; the slowest kind compiles
 AFTER = re.compile(r"note: |control: |verdict  |each side in |all \d|the other \d+ benchmark|took \d|results: ")  # the verdict
@@ -37,12 +40,15 @@ class Asked:
     afterwards: Callable[[], str] = lambda: ""  # what is not as it should be; "" where all is
 
 
+Make = Callable[[Path], Asked]  # an empty folder -> a check in what was made there
+
+
 @dataclass(frozen=True)
 class Kind:
-    """make: an empty folder -> the check in it.  says, never: patterns of the first line.  needs: why it cannot be made here."""
+    """says, never: patterns of the first line.  slow: comes last.  needs: why it cannot be made here."""
 
     name: str
-    make: Callable[[Path], Asked]
+    make: Make
     code: int
     says: str
     never: str = "Traceback"
@@ -182,6 +188,11 @@ WRONG_GATE = f"def gate(x):\n    return {WRONG_VALUE}\n"
 def uses(statement: str) -> str:
     """A layer that takes its formula from somewhere else."""
     return layer(top=statement, value="gate(x)")
+
+
+def edit(after: dict[str, str], *words: str, before: dict[str, str] | None = None) -> Make:
+    """A kind in which a branch changes these files."""
+    return lambda folder: Asked(changed(folder / "toy", before or FILES, after), (*SUITE, *MAIN, *words))
 
 
 # --- what is installed ---------------------------------------------------------------------------------------------------------------

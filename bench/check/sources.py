@@ -83,6 +83,7 @@ def installed_copies(trees: Trees, found: Sources) -> Iterator[str]:
         top, place = copy
         name = top.split(".")[-1]
         ours = {path: part for path, part in each.parts.items() if name in (*Path(path).parts[:-1], Path(path).stem)}
+        ours = ours or {path: part for path, part in each.parts.items() if trees.root / path != Path(file)}  # in a folder of another name
         if any(then.get(path) != part for path, part in ours.items()):
             raise Mistake(
                 f"{Path(file).name} imports {top}, which this Python takes from {place} and not from {trees.root}, so both sides "
