@@ -281,9 +281,12 @@ def environment(root: Path) -> dict[str, str]:
     return {**os.environ, "TMPDIR": str(folder), **real}
 
 
+DEVICE_LOCK = "layerbench-cpu.lock"  # all runs and checks of a machine share it, so none of them removes it
+
+
 def left(root: Path) -> list[str]:
-    names = [path.name for path in Path(tempfile.gettempdir(), root.parent.name).glob("layerbench-*")]
-    return [*worktrees(root)[1:], *(name for name in names if name != "layerbench-cpu.lock")]  # the machine's, for whoever comes next
+    folder = Path(tempfile.gettempdir(), root.parent.name)
+    return [*worktrees(root)[1:], *(path.name for path in folder.glob("layerbench-*") if path.name != DEVICE_LOCK)]
 
 
 def worktrees(root: Path) -> list[str]:
