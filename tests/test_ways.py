@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from layerbench.bench import Variant, randn
 from layerbench.bench.data.record import Failed
 from layerbench.bench.data.uses import Uses
-from layerbench.bench.equivalence import calls, in_use, layouts, traits, values, ways
+from layerbench.bench.equivalence import calls, in_use, layouts, traits, values, verify, ways
 from layerbench.bench.law import dropout
 
 
@@ -470,12 +470,30 @@ def test_every_way_is_in_the_order_once_and_has_a_name_of_its_own() -> None:
 def test_when_the_time_is_up_what_was_not_tried_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(in_use.time, "thread_time", iter(range(1000)).__next__)
     given = layer(Stock, Stock, verify=({"batch": 3},))
-    from layerbench.bench.equivalence import verify
-
     truth = verify.truth(given, {"batch": 3, "width": 8}, torch.float32, "cpu", 0)
     found = in_use.examine(given, truth, ("stock",), lambda *_: None, seconds=3)["stock"]
     assert isinstance(found, Uses)
-    assert (found.tried, found.refused) == (3, {"not tried": f"{len(in_use.ORDER) - 3} more ways, for lack of time"})
+    late = [way.name for way in in_use.ORDER[3:]]
+    told = f"{len(late)} more ways, for lack of time: {', '.join(late)}"
+    assert (found.tried, found.refused) == (3, {"not tried": told[:159] + "…"})
+
+
+def test_ways_are_run_on_one_thread_so_that_their_time_does_not_depend_on_other_work() -> None:
+    seen, usual = set(), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+
+        class Counts(Stock):
+            def forward(self, x: Tensor) -> Tensor:
+                seen.add(torch.get_num_threads())
+                return super().forward(x)
+
+        given = layer(Stock, Counts)
+        truth = verify.truth(given, {"batch": 3, "width": 8}, torch.float32, "cpu", 0)
+        in_use.examine(given, truth, ("stock", "wrong"), lambda *_: None, seconds=5)
+        assert (seen, torch.get_num_threads()) == ({1}, 2)
+    finally:
+        torch.set_num_threads(usual)
 
 
 def test_a_compiled_reference_is_not_asked_again() -> None:

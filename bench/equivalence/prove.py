@@ -27,7 +27,7 @@ ODD = (1, 7, 31, 33, 96, 127, 129, 1023, 2049, 3072)  # a prime, a power of two 
 SMALL = 8  # at most, every other dimension meanwhile
 ODD_NUMBERS = 2**17  # in the inputs of such a size
 ODD_SECONDS = 1.0  # after which no other such size is begun
-IN_USE = 2.0, 0.5  # after so many seconds no other way of use is begun, or after this share of the time that the trials took
+IN_USE = 5.0, 0.5  # after so many seconds no other way of use is begun, or after this share of the time that the trials took
 INTERPRETED = 0.1, 0.25  # the same under Triton's interpreter
 
 

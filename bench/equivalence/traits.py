@@ -4,19 +4,16 @@ import os
 import random
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import torch
 from torch import Tensor
 
 from ..subject import make
-from .kinds import Trait
+from .kinds import Trait, Words
 from .tolerance import Mismatch
 from .use import NotHere, Use, back, device_of
-
-Words = Mapping[str, str]
-
 
 # --- random numbers ------------------------------------------------------------------------------------------------------------------
 

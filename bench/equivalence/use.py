@@ -16,12 +16,12 @@ from ..subject import make
 from ..subject.arguments import cast
 from ..subject.make import Subject
 from ..subject.outputs import comparable
+from .kinds import Found as Found
 from .moved import moved as nudge
 from .observe import check_shapes
 from .verify import Truth
 
 DRAWS = 3  # of inputs: a way may call a layer with new data
-Found = dict[str, Tensor]
 
 
 class NotHere(Finding):
@@ -33,7 +33,8 @@ class Use:
     """What a way is given.  Nothing of it may be written to: modules and subjects are made for a way to spoil.
 
     drawn: inputs in the dtype of the trial, then others of the same shapes.  exact: whether they are taken to float64.
-    seed: of the module's random numbers.
+    seed: of the module's random numbers.  plain: it says what is right, or how far off that may be, so that it is neither compiled nor
+    exported.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Use:
     layer: Layer
     seed: int
     exact: bool = False
+    plain: bool = False
 
     def module(self) -> nn.Module:
         return self.built()
@@ -82,7 +84,7 @@ def reference_in_float64(layer: Layer, truth: Truth) -> Use:
     def built() -> nn.Module:
         return make.in_float64(truth.weights, truth.inputs, (), layer, truth.size).module
 
-    return Use("float64", built, _draws(layer, truth), truth.cotangents, layer, truth.seed, exact=True)
+    return Use("float64", built, _draws(layer, truth), truth.cotangents, layer, truth.seed, exact=True, plain=True)
 
 
 def of_variant(layer: Layer, truth: Truth, variant: str) -> Use:
@@ -158,7 +160,7 @@ def moved(use: Use, seed: int, within: torch.dtype | None = None) -> Use:
             shifted.module.to(had[0])
         shifted.inputs = tuple(_as(tensor, was.dtype) for tensor, was in zip(shifted.inputs, use.drawn[draw], strict=True))
         found.append(shifted)
-    return replace(use, built=lambda: copy.deepcopy(found[0].module), drawn=tuple(each.inputs for each in found))
+    return replace(use, built=lambda: copy.deepcopy(found[0].module), drawn=tuple(each.inputs for each in found), plain=True)
 
 
 def _as(tensor: Tensor, dtype: torch.dtype) -> Tensor:

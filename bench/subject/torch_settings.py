@@ -101,6 +101,17 @@ def _set_precision(precision: str, tf32: bool) -> None:
 
 
 @contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread of the processor inside."""
+    usual = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(usual)
+
+
+@contextlib.contextmanager
 def untouched() -> Iterator[None]:
     """Whatever is done inside, the settings are the same afterwards.  Raises Meddles where it changed them."""
     before = look()

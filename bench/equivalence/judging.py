@@ -1,0 +1,120 @@
+"""What the reference does in a way of use, made the judge of a variant in the same way."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from .kinds import Found, Trait, Way, Words
+from .moved import Moved
+from .observe import Values
+from .tolerance import Mismatch, comparable
+from .use import NotHere, Use, moved
+from .verify import Truth, hold
+
+SURVIVES = 0.05  # of the largest value: where the reference is further off, its values are not worth comparing
+
+
+@dataclass
+class Seen:
+    """What is known of a variant so far."""
+
+    tried: int = 0
+    limits: dict[str, str] = field(default_factory=dict)
+    marks: dict[str, str] = field(default_factory=dict)
+
+
+Asked = Callable[[Use, Seen], None]  # raises Mismatch, or writes limits and marks
+
+
+def asked(way: Way | Trait, truth: Truth, exact: Use, own: Use) -> Asked:
+    """Run the reference.  What is returned judges a variant.  Raises NotHere, and whatever the reference raises."""
+    if truth.law and not way.random:
+        raise NotHere("it is random, and its values are not compared")
+    if isinstance(way, Trait):
+        return _in_words(way, own)
+    (right, _), (mine, usual) = _run(way, exact), _run(way, own)
+    if way.values != "ordinary":
+        right, mine = _worth(right, mine, way)
+    within = getattr(torch, way.within) if way.within else None
+    again = lambda draw: _run(way, moved(own, draw, within))[0]  # noqa: E731
+    wanted = replace(truth, exact=Values(right, {}, {}), own=Values(mine, {}, {}), moved=Moved(again, truth.seed, right, mine))
+    if way.values == "ordinary":
+        wanted = replace(wanted, usual=truth.sizes())
+
+    def judge(use: Use, seen: Seen) -> None:
+        found, words = _run(way, use)
+        if others := [f"{about}: {what}" for about, what in words.items() if about not in usual]:
+            seen.limits[way.name] = "; ".join(others)
+        if way.values == "any":
+            found = {name: _nan_counts_once(tensor, right.get(name), truth.exact.outputs.get(name)) for name, tensor in found.items()}
+        try:
+            _compare(wanted, way, found, seen)
+        except Mismatch as error:
+            if way.values == "ordinary" and way.fault:
+                raise
+            (seen.limits if way.values == "ordinary" else seen.marks)[way.name] = str(error)
+
+    return judge
+
+
+def _in_words(trait: Trait, own: Use) -> Asked:
+    expected = trait.run(own)
+
+    def judge(use: Use, seen: Seen) -> None:
+        found = trait.run(use)
+        if others := [f"{about}: {what}" for about, what in found.items() if what != expected.get(about, what)]:
+            seen.limits[trait.name] = "; ".join(others[:3])
+
+    return judge
+
+
+def _run(way: Way, use: Use) -> tuple[Found, Words]:
+    found = way.run(use)
+    return found if isinstance(found, tuple) else (found, {})
+
+
+def _compare(asked: Truth, way: Way, found: Found, seen: Seen) -> None:
+    """Raises Mismatch at the first tensor that is not the reference's.  A gradient of zeros may be missing, or be there too much."""
+    right, mine = asked.exact.all(), asked.own.all()
+    eps = torch.finfo(getattr(torch, way.within)).eps if way.within else None
+    for name in right:
+        if name not in mine or (name not in found and not right[name].any() and " grad" in name):
+            continue
+        error = hold(asked, name, found.get(name), eps, way.times)
+        if eps and error.error > asked.allowed(name).largest:
+            seen.limits.setdefault(way.name, f"rounds to {way.within} where the reference does not")
+    if way.values == "ordinary":
+        for name, tensor in found.items():
+            if name not in right and tensor.any():
+                raise Mismatch(f"{name}: the reference has none, or leaves it as it is")
+
+
+def _nan_counts_once(found: Tensor, right: Tensor | None, plain: Tensor | None) -> Tensor:
+    """NaN and infinities are one thing; and they may come out wherever the number that was replaced has changed the exact value."""
+    if right is None or plain is None or found.shape != right.shape or not found.is_floating_point():
+        return found
+    there = right.to(found.device)
+    may = ~there.isfinite() | (there != plain.to(found.device))
+    return torch.where(~found.isfinite() & may, there.to(found.dtype), found)
+
+
+def _worth(right: Found, mine: Found, way: Way) -> tuple[Found, Found]:
+    """The tensors of which the reference tells something with such values.  Raises NotHere where it is none of its outputs."""
+    worth = {name for name in right if name in mine and _tells(right[name], mine[name], way)}
+    if not any(name in worth for name in right if name.startswith("output")):
+        raise NotHere("the reference does not survive such values")
+    return {name: right[name] for name in right if name in worth}, {name: mine[name] for name in right if name in worth}
+
+
+def _tells(right: Tensor, mine: Tensor, way: Way) -> bool:
+    if not right.is_floating_point() or not right.numel():
+        return way.values == "finite"
+    seen = comparable(right, mine.dtype)
+    there = mine.to(right.device)
+    if way.values == "any":
+        return bool((seen == there.isfinite()).all())
+    if not (seen.all() and there.isfinite().all()):
+        return False
+    return float((there.double() - right).abs().max()) <= SURVIVES * float(right.abs().max())
