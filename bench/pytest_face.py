@@ -26,7 +26,7 @@ from .machine import environment
 from .plan import planning
 from .plan.planning import Selection, Task
 from .profiling import compiling
-from .subject import make, states
+from .subject import dynamo, make, states
 from .subject.fault import in_words
 from .subject.make import Subject
 from .suite import mount
@@ -131,7 +131,7 @@ def _verified(layer: Layer, task: Task, variant: str) -> tuple[Truth, Subject, S
         for _ in range(2)
     )
     if layer.variants[variant].compile:
-        compiling.forget()
+        dynamo.forget()
         compiling.compile_cold(subject, any(cotangent is not None for cotangent in truth.cotangents), cold=False)
         states.load(subject.module, truth.weights)  # as drawn: to compile it was called, which may change its buffers
     verify.judge(subject, truth)

@@ -26,8 +26,8 @@ from ..machine import environment
 from ..machine.contention import Meanwhile
 from ..profiling import compiling, leak, memory, work
 from ..profiling import profile as profiler
+from ..subject import dynamo, states
 from ..subject import make as subjects
-from ..subject import states
 from ..subject.fault import in_words
 from ..subject.make import Subject
 from ..timing import choice
@@ -62,7 +62,7 @@ def make(cell: "Cell") -> None:
 
 def compile_all(cell: "Cell") -> None:
     """The variants declared with compile=True: cold, on a double, which the subject then shares its graphs with."""
-    compiling.forget()
+    dynamo.forget()
     for variant, subject in list(cell.subjects.items()):
         if not cell.layer.variants[cell.source(variant)].compile:
             continue

@@ -15,8 +15,8 @@ from ..data.uses import Uses
 from ..declare.layer import Layer
 from ..subject import torch_settings
 from ..subject.fault import in_words
-from . import calls, invariance, layouts, traits, values, ways
-from .judging import Asked, Seen, asked
+from . import calls, invariance, layouts, traced, traits, values, ways
+from .judging import Asked, Seen, asked, short
 from .kinds import Trait, Way
 from .tolerance import Mismatch
 from .use import NotHere, Use, of_variant, reference_in_float64
@@ -32,9 +32,9 @@ ORDER: tuple[Way | Trait, ...] = (  # what is wrong most often comes first, what
     *calls.WAYS[6:],
     *layouts.WAYS[5:],
     *values.WAYS[2:],
+    *traced.WAYS,
 )
 TRACING = 3.0  # seconds, after which no other way is begun of those that torch traces; they are counted by themselves
-LONGEST = 160  # characters of what a variant says when it refuses
 
 
 def examine(
@@ -62,9 +62,9 @@ def examine(
     failed: dict[str, Failed] = {}
     refused, late, groups = dict(refused), list[str](), set[str]()
     wanted = [way for way in ORDER if isinstance(way, Trait) or thorough or not way.once]
-    plain, traced = ([way for way in wanted if (isinstance(way, Way) and way.traced) is each] for each in (False, True))
+    plain, slow = ([way for way in wanted if (isinstance(way, Way) and way.traced) is each] for each in (False, True))
     with torch_settings.one_thread():
-        for way in chain(_in_time(plain, seconds, late), _in_time(traced if tracing else [], tracing, late)):
+        for way in chain(_in_time(plain, seconds, late), _in_time(slow if tracing else [], tracing, late)):
             if isinstance(way, Way) and way.group in groups:
                 continue
             enter("ways", stock)
@@ -74,7 +74,7 @@ def examine(
             except NotHere:
                 continue
             except Exception as error:  # noqa: BLE001  the reference's code is the user's as well
-                refused[way.name] = _short(in_words(error))
+                refused[way.name] = short(in_words(error))
                 continue
             groups |= {way.group} - {""} if isinstance(way, Way) else set()
             for variant in variants:
@@ -86,7 +86,7 @@ def examine(
                     if why := _try(way, sides[variant], judge, seen[variant]):
                         failed[variant] = Failed("verify", f"{way.name}: {why}")
     if late:
-        refused["not tried"] = _short(f"{len(late)} more ways, for lack of time: {', '.join(late)}")
+        refused["not tried"] = short(f"{len(late)} more ways, for lack of time: {', '.join(late)}")
     found: dict[str, Uses | Failed] = {}
     for variant, each in seen.items():
         found[variant] = failed.get(variant) or Uses(
@@ -143,10 +143,6 @@ def _try(way: Way | Trait, use: Use, judge: Asked, seen: Seen) -> str:
     except (Mismatch, torch_settings.Meddles) as error:
         return str(error)
     except Exception as error:  # noqa: BLE001  the code is the user's: an error that the reference does not raise is a limit
-        words = _short(in_words(error))
+        words = short(in_words(error))
         seen.limits[way.name] = (isinstance(way, Way) and way.absence) or words
     return ""
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"

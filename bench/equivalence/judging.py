@@ -13,6 +13,7 @@ from .tolerance import Mismatch, comparable
 from .use import NotHere, Use, moved
 from .verify import Truth, hold
 
+LONGEST = 160  # characters of what is said of a variant in one way
 SURVIVES = 0.05  # of the largest value: where the reference is further off, its values are not worth comparing
 
 
@@ -46,7 +47,7 @@ def asked(way: Way | Trait, truth: Truth, exact: Use, own: Use) -> Asked:
     def judge(use: Use, seen: Seen) -> None:
         found, words = _run(way, use)
         if others := [f"{about}: {what}" for about, what in words.items() if about not in usual]:
-            seen.limits[way.name] = "; ".join(others)
+            seen.limits[way.name] = short("; ".join(others))
         if way.values == "any":
             found = {name: _nan_counts_once(tensor, right.get(name), truth.exact.outputs.get(name)) for name, tensor in found.items()}
         try:
@@ -118,3 +119,7 @@ def _tells(right: Tensor, mine: Tensor, way: Way) -> bool:
     if not (seen.all() and there.isfinite().all()):
         return False
     return float((there.double() - right).abs().max()) <= SURVIVES * float(right.abs().max())
+
+
+def short(text: str) -> str:
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"

@@ -29,6 +29,7 @@ ODD_NUMBERS = 2**17  # in the inputs of such a size
 ODD_SECONDS = 1.0  # after which no other such size is begun
 IN_USE = 5.0, 0.5  # after so many seconds no other way of use is begun, or after this share of the time that the trials took
 INTERPRETED = 0.1, 0.25  # the same under Triton's interpreter
+UNTRACED = {"torch.compile and torch.export": "not tried under Triton's interpreter, which torch does not trace"}
 
 
 def sizes(layer: Layer) -> list[dict[str, int]]:
@@ -85,7 +86,8 @@ def prove(
     if seen.first and right:
         least, share = INTERPRETED if interpreted else IN_USE
         seconds = max(least, share * (time.thread_time() - begun))
-        examined = in_use.examine(layer, seen.first, right, enter, seconds, thorough, seen.refused)
+        seen.refused |= UNTRACED if interpreted else {}
+        examined = in_use.examine(layer, seen.first, right, enter, seconds, thorough, seen.refused, 0 if interpreted else in_use.TRACING)
         right = tuple(variant for variant in right if isinstance(examined[variant], Uses))
         facts = in_use.in_bits(layer, seen.first, right, enter) if thorough and not interpreted else {}
         examined |= {variant: _with(examined[variant], found) for variant, found in facts.items()}
