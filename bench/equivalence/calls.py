@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from ..subject import make
+from ..subject import make, states
 from .kinds import Way
 from .use import Found, NotHere, Use, back, gradients, labelled, outputs, state, step
 
@@ -89,6 +89,8 @@ def second_derivatives(use: Use) -> Found:
     """The gradients of a sum of squares of the gradients, as a gradient penalty takes them."""
     use.needs_gradients()
     subject = use.subject()
+    if not states.rearranges(subject.module):
+        raise NotHere("a sum over its weights is no sum over the reference's")
     output = subject.forward()
     pairs = [(y, g) for y, g in zip(make.tensors(output).values(), subject.cotangents, strict=True) if g is not None]
     leaves = dict(subject.leaves())
@@ -107,8 +109,9 @@ def weights_changed(use: Use) -> Found:
     """In place after the first call, as an optimizer does."""
 
     def change(module: nn.Module) -> None:
-        for parameter in module.parameters():
-            parameter.copy_(_other(parameter))
+        wanted = _others(module)
+        for name, parameter in module.named_parameters():
+            parameter.copy_(wanted[name])
 
     return _after(use, change)
 
@@ -117,8 +120,9 @@ def weights_replaced(use: Use) -> Found:
     """By other memory after the first call, through .data."""
 
     def change(module: nn.Module) -> None:
-        for parameter in module.parameters():
-            parameter.data = _other(parameter.detach())
+        wanted = _others(module)
+        for name, parameter in module.named_parameters():
+            parameter.data = torch.empty_like(parameter.detach()).copy_(wanted[name])
 
     return _after(use, change)
 
@@ -127,9 +131,15 @@ def state_loaded(use: Use) -> Found:
     """A state_dict loaded after the first call."""
 
     def change(module: nn.Module) -> None:
-        module.load_state_dict({name: _other(tensor) for name, tensor in module.state_dict().items()})
+        module.load_state_dict(states.changed(module, lambda _, tensor: _other(tensor)))
 
     return _after(use, change)
+
+
+def _others(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Its state with other parameters, and its buffers as they are."""
+    learned = states.parameters(module)
+    return states.changed(module, lambda name, tensor: _other(tensor) if name in learned else tensor)
 
 
 def _other(tensor: torch.Tensor) -> torch.Tensor:

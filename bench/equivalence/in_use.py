@@ -56,9 +56,6 @@ def examine(
     exact, own = reference_in_float64(layer, truth), of_variant(layer, truth, stock)
     sides = {variant: of_variant(layer, truth, variant) for variant in variants if _is_another(layer, variant)}
     seen = {variant: Seen() for variant in variants}
-    for variant in variants:
-        if layer.variants[variant].state is not None:  # ways name the reference's weights, which it has not
-            seen[variant].limits["ways of use"] = "not tried, for its weights are laid out otherwise"
     failed: dict[str, Failed] = {}
     refused, late, groups = dict(refused), list[str](), set[str]()
     wanted = [way for way in ORDER if isinstance(way, Trait) or thorough or not way.once]
@@ -78,7 +75,7 @@ def examine(
                 continue
             groups |= {way.group} - {""} if isinstance(way, Way) else set()
             for variant in variants:
-                if variant in failed or layer.variants[variant].state is not None:
+                if variant in failed:
                     continue
                 seen[variant].tried += 1
                 if variant in sides:
@@ -142,6 +139,8 @@ def _try(way: Way | Trait, use: Use, judge: Asked, seen: Seen) -> str:
             judge(use, seen)
     except (Mismatch, torch_settings.Meddles) as error:
         return str(error)
+    except NotHere as error:
+        seen.limits[way.name] = f"not tried: {error}"
     except Exception as error:  # noqa: BLE001  the code is the user's: an error that the reference does not raise is a limit
         words = short(in_words(error))
         seen.limits[way.name] = (isinstance(way, Way) and way.absence) or words

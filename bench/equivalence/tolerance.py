@@ -12,6 +12,7 @@ from torch import Tensor
 from ..declare.inputs import Draw
 from ..declare.mistake import Finding, Mistake
 
+Named = Sequence[tuple[str, Draw]]
 OWN = 2  # times the error of the reference, on the numbers as drawn
 ULPS = 4  # of the tensor's largest value, in the dtype of the point
 ROUNDING = 2.0**-18  # of the tensor's largest value, in every dtype, for each call: 32 ulp of float32.  A plainly written softmax is 18 ulp
@@ -29,7 +30,7 @@ def comparable(exact: Tensor, dtype: torch.dtype) -> Tensor:
     return exact.isfinite() & (exact.abs() <= torch.finfo(dtype).max)
 
 
-def check_finite(exact: Mapping[str, Tensor], own: Mapping[str, Tensor], draws: Sequence[Draw], random: bool) -> None:
+def check_finite(exact: Mapping[str, Tensor], own: Mapping[str, Tensor], draws: Named, random: bool) -> None:
     """Raises Mistake where half of an exact tensor, or NaN in a quarter of it, cannot be compared: there any variant would pass.
 
     A logarithm of normal numbers is NaN in about half of all places, by chance in fewer.  Raises it, too, where the reference in its own
@@ -57,13 +58,13 @@ def _places(count: int, tensor: Tensor) -> str:
     return f"{count} of {tensor.numel()} places"
 
 
-def _advice(draws: Sequence[Draw]) -> str:
+def _advice(draws: Named) -> str:
     """Which inputs to draw otherwise."""
-    normal = [index for index, draw in enumerate(draws) if draw.kind == "normal"]
+    normal = [(name, draw) for name, draw in draws if draw.kind == "normal"]
     if not normal:
         return "fix the reference"
-    names = " and ".join(f"inputs[{index}]" for index in normal)
-    dims = ", ".join(f'"{dim}"' if isinstance(dim, str) else str(dim) for dim in draws[normal[0]].dims)
+    names = " and ".join(name for name, _ in normal)
+    dims = ", ".join(f'"{dim}"' if isinstance(dim, str) else str(dim) for dim in normal[0][1].dims)
     return f"{names} {'is' if len(normal) == 1 else 'are'} standard normal: where only positive numbers fit, write positive({dims})"
 
 

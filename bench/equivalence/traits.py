@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 import torch
 from torch import Tensor
 
-from ..subject import make
+from ..subject import make, states
 from .kinds import Trait, Words
 from .tolerance import Mismatch
 from .use import NotHere, Use, back, device_of
@@ -64,8 +64,11 @@ def _generators(use: Use) -> dict[str, object]:
 def shared_memory(use: Use) -> Words:
     """Whose memory each output lies in."""
     subject = use.subject()
-    owners = {_place(tensor): f"input {index}" for index, tensor in enumerate(subject.inputs)}
+    owners = dict(zip(map(_place, subject.inputs), subject.names(), strict=True))
     output = subject.forward()
+    own = {_place(tensor) for tensor in subject.module.state_dict(keep_vars=True).values()}
+    if not states.named_alike(subject.module) and any(_place(y) in own for y in make.tensors(output).values()):
+        raise NotHere("its weights have other names")
     owners |= {_place(tensor): name for name, tensor in subject.module.state_dict(keep_vars=True).items()}
     seen = make.tensors(output).items()
     return {

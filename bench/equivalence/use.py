@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..declare.layer import Layer
 from ..declare.mistake import Finding
-from ..subject import make
+from ..subject import make, states
 from ..subject.arguments import cast
 from ..subject.make import Subject
 from ..subject.outputs import comparable
@@ -125,7 +125,7 @@ def gradients(subject: Subject) -> Found:
 
 
 def state(module: nn.Module) -> Found:
-    return {f"{name} after": comparable(tensor.detach().clone(), name) for name, tensor in module.state_dict().items()}
+    return {f"{name} after": comparable(tensor.detach().clone(), name) for name, tensor in states.now(module).items()}
 
 
 def labelled(words: str, found: Mapping[str, Tensor]) -> Found:

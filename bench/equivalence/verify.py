@@ -81,7 +81,7 @@ def truth(layer: Layer, size: Size, dtype: torch.dtype, device: str, seed: int, 
     stock = make.subject(next(iter(layer.variants)), weights, inputs, cotangents)
     own = observe(stock, seed, layer.calls)
     exact = _widened(own) if law == "seed" else observe(make.in_float64(weights, inputs, cotangents, layer, size), seed, layer.calls)
-    check_finite(exact.all(), own.all(), layer.draws, random=layer.law is not None)
+    check_finite(exact.all(), own.all(), layer.named_draws, random=layer.law is not None)
     moved = Moved(lambda draw: observe(nudge(stock, draw), seed, layer.calls).all(), seed, exact.all(), own.all())
     seen = moments.features(stock, seed, layer.calls) if law == "moments" else None
     return Truth(size, dtype, device, seed, weights, inputs, cotangents, exact, own, moved, law, layer.calls, seen)
@@ -186,9 +186,9 @@ def _held(deviations: Deviations) -> list[TensorError]:
 
 
 def _check_untouched(subject: Subject, truth: Truth) -> None:
-    for index, (now, then) in enumerate(zip(subject.inputs, truth.inputs, strict=True)):
+    for name, now, then in zip(subject.names(), subject.inputs, truth.inputs, strict=True):
         if not torch.equal(now.detach(), then):
-            raise Mismatch(f"input {index}: changed in place; compute on a copy")
+            raise Mismatch(f"{name}: changed in place; compute on a copy")
 
 
 def _check_kinds(seen: Values, own: Values) -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import torch
 
-from ..subject import make
+from ..subject import make, states
 from .kinds import Way
 from .use import Found, NotHere, Use, back, batched, device_of, labelled, outputs, state, step
 
@@ -85,15 +85,19 @@ def weights_need_none(use: Use) -> Found:
 def each_alone(use: Use) -> Found:
     """One input or parameter after the other is the only one that needs a gradient."""
     use.needs_gradients()
-    names = [name for name, _ in use.subject().leaves()]
+    subject = use.subject()
+    given = dict(zip(subject.names(), subject.inputs, strict=True))
+    names = [name for name, tensor in (given | states.parameters(subject.module, each_once=True)).items() if tensor.requires_grad]
     if len(names) < 2:
         raise NotHere("only one tensor needs a gradient")
     found: Found = {}
     for wanted in names[:MOST_LEAVES]:
         subject = use.subject()
+        own = {wanted} if wanted in given else states.made_of(subject.module, wanted)
         for name, leaf in list(subject.leaves()):
-            leaf.requires_grad_(name == wanted)
-        found |= labelled(f"only {wanted.removesuffix(' grad')} needing one", step(subject))
+            leaf.requires_grad_(name in own)
+        seen = {name: tensor for name, tensor in step(subject).items() if not name.endswith(" grad") or name == f"{wanted} grad"}
+        found |= labelled(f"only {wanted} needing one", seen)
     return found
 
 

@@ -1,10 +1,11 @@
 """Dynamo, the tracer of torch.compile: the graphs that it has captured in this process, and how to forget them."""
 
+import io
 import logging
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
 import torch
@@ -48,12 +49,12 @@ def in_short(reason: str) -> str:
 
 @contextmanager
 def by_itself() -> Iterator[None]:
-    """Inside, nothing is compiled yet, and afterwards nothing is; nobody is warned.  Not where something compiled is in use."""
+    """Inside, nothing is compiled yet, and afterwards nothing is; nothing is said or printed.  Not where something compiled is in use."""
     forget()
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(action="ignore"):
+        with warnings.catch_warnings(action="ignore"), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             yield
     finally:
         logging.disable(level)
