@@ -98,7 +98,7 @@ def section(printed: str, title: str) -> list[str]:
 
 
 def test_k_selects_points_by_id_and_the_run_is_a_pytest_benchmark_file(tmp_path: Path) -> None:
-    done = face(tmp_path, "-k", "batch10 and (stock or manual)", "--benchmark-json", "out.json", "-rs")
+    done = face(tmp_path, "-k", "batch10 and (stock or manual or gpu)", "--benchmark-json", "out.json", "-rs")
     assert done.returncode == 0, done.stdout
     names = [each["param"] for each in json.loads((tmp_path / "out.json").read_text())["benchmarks"]]
     point = "cpu-float32-batch10-width64"
@@ -128,7 +128,7 @@ def test_a_variant_that_is_wrong_in_use_fails_its_tests_with_the_sentence_of_a_r
     done = face(tmp_path, "-k", "batch10 and flat and (forward or backward)")
     assert "2 failed" in done.stdout
     told = section(done.stdout, "FAILURES")
-    assert len(set(told)) == 1 and told[0].startswith("flat is not the same layer: expanded gradients: input 0 grad: off by "), told
+    assert len(set(told)) == 1 and told[0].startswith("flat is not the same layer: transposed gradients: input 0 grad: off by "), told
 
 
 def test_a_variant_that_is_the_same_for_ordinary_values_only_is_timed_with_that_mark(tmp_path: Path) -> None:

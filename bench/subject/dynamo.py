@@ -51,11 +51,13 @@ def in_short(reason: str) -> str:
 def by_itself() -> Iterator[None]:
     """Inside, nothing is compiled yet, and afterwards nothing is; nothing is said or printed.  Not where something compiled is in use."""
     forget()
-    level = logging.root.manager.disable
+    level, trace = logging.root.manager.disable, logging.getLogger("torch.__trace")  # which minds no level
+    silent, trace.disabled = trace.disabled, True
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings(action="ignore"), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             yield
     finally:
         logging.disable(level)
+        trace.disabled = silent
         forget()
