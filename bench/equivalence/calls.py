@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..subject import make, states
 from .kinds import Way
-from .use import Found, NotHere, Use, back, gradients, labelled, outputs, state, step
+from .use import Found, LeftOut, NotHere, Use, back, gradients, labelled, outputs, state, step
 
 # --- calls ----------------------------------------------------------------------------------------------------------------
 
@@ -90,7 +90,7 @@ def second_derivatives(use: Use) -> Found:
     use.needs_gradients()
     subject = use.subject()
     if not states.rearranges(subject.module):
-        raise NotHere("a sum over its weights is no sum over the reference's")
+        raise LeftOut("a sum over its weights is no sum over the reference's")
     output = subject.forward()
     pairs = [(y, g) for y, g in zip(make.tensors(output).values(), subject.cotangents, strict=True) if g is not None]
     leaves = dict(subject.leaves())

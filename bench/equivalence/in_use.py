@@ -19,7 +19,7 @@ from . import calls, invariance, layouts, traced, traits, values, ways
 from .judging import Asked, Seen, asked, short
 from .kinds import Trait, Way
 from .tolerance import Mismatch
-from .use import NotHere, Use, of_variant, reference_in_float64
+from .use import LeftOut, NotHere, Use, of_variant, reference_in_float64
 from .verify import Truth
 
 ORDER: tuple[Way | Trait, ...] = (  # what is wrong most often comes first, what takes long last
@@ -139,7 +139,7 @@ def _try(way: Way | Trait, use: Use, judge: Asked, seen: Seen) -> str:
             judge(use, seen)
     except (Mismatch, torch_settings.Meddles) as error:
         return str(error)
-    except NotHere as error:
+    except LeftOut as error:
         seen.limits[way.name] = f"not tried: {error}"
     except Exception as error:  # noqa: BLE001  the code is the user's: an error that the reference does not raise is a limit
         words = short(in_words(error))

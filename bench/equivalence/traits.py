@@ -13,7 +13,7 @@ from torch import Tensor
 from ..subject import make, states
 from .kinds import Trait, Words
 from .tolerance import Mismatch
-from .use import NotHere, Use, back, device_of
+from .use import LeftOut, NotHere, Use, back, device_of
 
 # --- random numbers ------------------------------------------------------------------------------------------------------------------
 
@@ -68,7 +68,7 @@ def shared_memory(use: Use) -> Words:
     output = subject.forward()
     own = {_place(tensor) for tensor in subject.module.state_dict(keep_vars=True).values()}
     if not states.named_alike(subject.module) and any(_place(y) in own for y in make.tensors(output).values()):
-        raise NotHere("its weights have other names")
+        raise LeftOut("its weights have other names")
     owners |= {_place(tensor): name for name, tensor in subject.module.state_dict(keep_vars=True).items()}
     seen = make.tensors(output).items()
     return {

@@ -28,6 +28,10 @@ class NotHere(Finding):
     """A way that says nothing of this layer.  Carries why."""
 
 
+class LeftOut(Finding):
+    """A way that cannot be tried with this variant.  Carries why."""
+
+
 @dataclass(frozen=True)
 class Use:
     """What a way is given.  Nothing of it may be written to: modules and subjects are made for a way to spoil.
