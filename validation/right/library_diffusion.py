@@ -1,10 +1,10 @@
 """Blocks of diffusers 0.42.1, against the same blocks put together of torch's own layers."""
 
 import torch
-import torch.nn.functional as F
-from _installed import need
+import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import nn
 
+from _installed import need
 from layerbench.bench import Layer, Variant, randn, uniform
 
 need("diffusers")

@@ -3,10 +3,10 @@
 from functools import partial
 
 import torch
-import torch.nn.functional as F
-from _installed import need
+import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import nn
 
+from _installed import need
 from layerbench.bench import Layer, Variant, draw, integers, probabilities, randn
 
 need("timm", "transformers", "torchvision", "liger_kernel")
@@ -52,7 +52,10 @@ class Independent(nn.Module):
 
 
 right_binary_cross_entropy = Layer(
-    "right_binary_cross_entropy", **labelled, build=alone, variants={"plain": Variant(Independent), "timm": Variant(timm.BinaryCrossEntropy)}
+    "right_binary_cross_entropy",
+    **labelled,
+    build=alone,
+    variants={"plain": Variant(Independent), "timm": Variant(timm.BinaryCrossEntropy)},
 )
 
 

@@ -3,9 +3,9 @@
 from types import SimpleNamespace
 
 import torch
-from _installed import need
 from torch import nn
 
+from _installed import need
 from layerbench.bench import Layer, Variant, randn
 
 need("timm", "transformers", "diffusers")
@@ -145,9 +145,7 @@ right_mlp = Layer(
     variants={
         "plain": Variant(MLP),
         "timm": Variant(lambda width: timm.Mlp(width, 4 * width)),
-        "timm_convolved": Variant(
-            OverPixels, state=lambda state: {f"inner.{name}": each for name, each in convolved(state).items()}
-        ),
+        "timm_convolved": Variant(OverPixels, state=lambda state: {f"inner.{name}": each for name, each in convolved(state).items()}),
         "clip": Variant(of_clip),
         "diffusers": Variant(lambda width: FeedForward(width, activation_fn="gelu"), state=DIFFUSERS),
     },

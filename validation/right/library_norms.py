@@ -3,16 +3,15 @@
 from functools import partial
 
 import torch
-from _installed import need
 from torch import nn
 
+from _installed import need
 from layerbench.bench import Layer, Variant, randn
 
 need("timm", "transformers", "diffusers")
 
 import timm.layers as timm  # noqa: E402  they are looked for first
 from diffusers.models import normalization as diffusers  # noqa: E402
-from transformers.models.bit.modeling_bit import BitGroupNormActivation  # noqa: E402
 from transformers.models.convnext.modeling_convnext import ConvNextLayerNorm  # noqa: E402
 from transformers.models.convnextv2.modeling_convnextv2 import ConvNextV2GRN  # noqa: E402
 from transformers.models.gemma.modeling_gemma import GemmaRMSNorm  # noqa: E402
@@ -116,7 +115,11 @@ right_groupnorm1 = Layer(
     "right_groupnorm1",
     **images,
     build=of_channels,
-    variants={"torch": Variant(partial(nn.GroupNorm, 1)), "timm": Variant(timm.GroupNorm1), "timm_act": Variant(partial(timm.GroupNorm1Act, apply_act=False))},
+    variants={
+        "torch": Variant(partial(nn.GroupNorm, 1)),
+        "timm": Variant(timm.GroupNorm1),
+        "timm_act": Variant(partial(timm.GroupNorm1Act, apply_act=False)),
+    },
 )
 
 

@@ -3,10 +3,10 @@
 from functools import partial
 
 import torch
-import torch.nn.functional as F
-from _installed import need
+import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import nn
 
+from _installed import need
 from layerbench.bench import Layer, Variant, randn
 
 need("timm", "transformers", "torchvision")
@@ -148,8 +148,6 @@ right_global_max_pool = Layer(
 )
 
 
-
-
 right_drop_path = Layer(
     "right_drop_path",
     **images,
@@ -167,7 +165,9 @@ class LastFirst(nn.Module):
         return torch.einsum("bchw->bhwc", x)
 
 
-right_permute = Layer("right_permute", **images, build=alone, variants={"plain": Variant(LastFirst), "torchvision": Variant(partial(Permute, [0, 2, 3, 1]))})
+right_permute = Layer(
+    "right_permute", **images, build=alone, variants={"plain": Variant(LastFirst), "torchvision": Variant(partial(Permute, [0, 2, 3, 1]))}
+)
 
 SHUFFLED = {"sweep": {"batch": (2, 8), "channels": (4,)}, "inputs": (randn("batch", "channels", 8, 8),)}
 
