@@ -19,7 +19,7 @@ import torch
 
 from .declare.layer import Layer
 from .declare.mistake import Mistake
-from .equivalence import replay, verify, weakness
+from .equivalence import repeatable, replay, verify, weakness
 from .equivalence.tolerance import Mismatch
 from .equivalence.verify import Truth
 from .machine import environment
@@ -125,7 +125,7 @@ def _verified(layer: Layer, task: Task, variant: str) -> tuple[Truth, Subject, S
     """
     point = task.point
     truth = verify.truth(layer, point.size, getattr(torch, point.dtype), point.device, seed=0)
-    verify.check_not_random(layer, truth)
+    repeatable.check_not_random(layer, truth)
     subject, fresh = (
         make.subject(variant, make.variant_module(layer, variant, point.size, truth.weights), truth.inputs, truth.cotangents)
         for _ in range(2)

@@ -19,7 +19,7 @@ from ..subject import torch_settings
 from ..subject.fault import in_words
 from . import calls, invariance, layouts, traits, values, ways
 from .kinds import Trait, Way
-from .moved import Moved
+from .moved import Moved, barely
 from .observe import Values
 from .tolerance import Mismatch, comparable
 from .use import Found, NotHere, Use, moved, of_variant, reference_in_float64
@@ -156,12 +156,19 @@ def _asked(way: Way | Trait, truth: Truth, exact: Use, own: Use) -> Asked:
         right, mine = _worth(right, mine, way)
     within = getattr(torch, way.within) if way.within else None
     again = lambda draw: way.run(moved(own, draw, within))  # noqa: E731
-    asked = replace(truth, exact=Values(right, {}, {}), own=Values(mine, {}, {}), moved=Moved(again, truth.seed, right, mine))
+    beside = lambda draw: way.run(exact.with_inputs(lambda place, tensor: barely(tensor, draw + place)))  # noqa: E731
+    among = Moved(again, truth.seed, right, mine, beside if way.values == "ordinary" and not truth.law else None)
+    asked = replace(truth, exact=Values(right, {}, {}), own=Values(mine, {}, {}), moved=among)
     if way.values == "ordinary":
         asked = replace(asked, usual=truth.sizes())
 
     def judge_tensors(use: Use, seen: Seen) -> None:
-        found = way.run(use)
+        try:
+            found = way.run(use)
+        except NotHere:
+            if any(tensor.any() for tensor in right.values()):
+                raise
+            found = {}  # nothing of it depends on anything, and all of the reference is 0
         if way.values == "any":
             found = {name: _nan_counts_once(tensor, right.get(name), truth.exact.outputs.get(name)) for name, tensor in found.items()}
         try:

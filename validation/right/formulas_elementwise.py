@@ -146,6 +146,11 @@ class GLUByHand(torch.autograd.Function):
         return torch.cat([g * s, g * a * s * (1 - s)], -1)
 
 
+def gated(x):
+    a, b = x.chunk(2, -1)
+    return a * b.sigmoid()
+
+
 right_glu_forms = Layer(
     "right_glu_forms",
     sweep=numbers["sweep"],

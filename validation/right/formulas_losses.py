@@ -18,6 +18,11 @@ def of_any(module, size):
     return module() if isinstance(module, type | partial) else module
 
 
+def wide(x):
+    """What sums of many terms are kept in: float32 at least."""
+    return torch.promote_types(x.dtype, torch.float32)
+
+
 def by_logsumexp(x, labels):
     return (x.logsumexp(-1) - x.gather(1, labels[:, None])[:, 0]).mean()
 
@@ -28,7 +33,7 @@ def by_one_hot(x, labels):
 
 def chunked(x, labels):
     parts = zip(x.split(CHUNK), labels.split(CHUNK), strict=True)
-    return sum(F.cross_entropy(part, wanted, reduction="sum") for part, wanted in parts) / len(x)
+    return (sum(F.cross_entropy(part, wanted, reduction="sum").to(wide(x)) for part, wanted in parts) / len(x)).to(x.dtype)
 
 
 class CrossEntropyByHand(torch.autograd.Function):
@@ -91,15 +96,12 @@ class Chunked(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, labels, weight):
-        loss, x_grad, weight_grad = (
-            x.new_zeros(()),
-            torch.empty_like(x),
-            torch.zeros_like(weight, dtype=torch.promote_types(x.dtype, torch.float32)),
-        )
+        loss, x_grad = x.new_zeros((), dtype=wide(x)), torch.empty_like(x)
+        weight_grad = torch.zeros_like(weight, dtype=wide(x))
         for start in range(0, len(x), CHUNK):
             rows, wanted = x[start : start + CHUNK], labels[start : start + CHUNK]
             logits = rows @ weight.T
-            loss = loss + F.cross_entropy(logits, wanted, reduction="sum") / len(x)
+            loss += F.cross_entropy(logits, wanted, reduction="sum") / len(x)
             g = (logits.softmax(-1) - F.one_hot(wanted, CLASSES)) / len(x)
             x_grad[start : start + CHUNK] = g @ weight
             weight_grad += g.T @ rows
@@ -142,7 +144,7 @@ right_divergence_forms = Layer(
         "torch": Variant(lambda x, y: F.kl_div(x.log_softmax(-1), y, reduction="batchmean")),
         "plain": Variant(lambda x, y: (y * (y.log() - x.log_softmax(-1))).sum() / len(x)),
         "less_entropy": Variant(lambda x, y: ((y * y.log()).sum() - (y * x.log_softmax(-1)).sum()) / len(x)),
-        "quotient": Variant(lambda x, y: (y * (y / x.softmax(-1)).log()).sum(-1).mean()),
+        "quotient": Variant(lambda x, y: (y * (y / x.to(wide(x)).softmax(-1)).log()).sum(-1).mean().to(x.dtype)),
     },
 )
 
@@ -154,12 +156,17 @@ right_square_forms = Layer(
     build=of_any,
     variants={
         "torch": Variant(nn.MSELoss),
-        "product": Variant(lambda x, y: ((x - y).flatten() @ (x - y).flatten()) / x.numel()),
-        "norm": Variant(lambda x, y: torch.linalg.vector_norm(x - y).square() / x.numel()),
+        "product": Variant(lambda x, y: product((x - y).flatten().to(wide(x))).to(x.dtype)),
+        "norm": Variant(lambda x, y: (torch.linalg.vector_norm(x - y, dtype=wide(x)).square() / x.numel()).to(x.dtype)),
         "expanded": Variant(lambda x, y: (x * x - 2 * x * y + y * y).mean()),
         "rows": Variant(lambda x, y: (x - y).square().mean(-1).mean()),
     },
 )
+
+
+def product(x):
+    return x @ x / x.numel()
+
 
 right_huber_forms = Layer(
     "right_huber_forms",

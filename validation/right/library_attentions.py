@@ -1,9 +1,9 @@
 """Attention of transformers 5.24.0, timm 1.0.31 and diffusers 0.42.1, eager and by torch's fused function, against a plain formula."""
 
 import torch
+from _installed import need
 from torch import nn
 
-from _installed import need
 from layerbench.bench import Layer, Variant, randn
 
 need("timm", "transformers", "diffusers")

@@ -7,9 +7,9 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
+from _installed import need
 from torch import nn
 
-from _installed import need
 from layerbench.bench import GPU, Layer, Variant, integers, randn
 
 need("liger_kernel")

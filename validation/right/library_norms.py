@@ -3,9 +3,9 @@
 from functools import partial
 
 import torch
+from _installed import need
 from torch import nn
 
-from _installed import need
 from layerbench.bench import Layer, Variant, randn
 
 need("timm", "transformers", "diffusers")

@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
+from _installed import need
 from torch import nn
 
-from _installed import need
 from layerbench.bench import Layer, Variant, randn, uniform
 
 need("timm", "transformers", "diffusers")

@@ -4,9 +4,9 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
+from _installed import need
 from torch import nn
 
-from _installed import need
 from layerbench.bench import Layer, Variant, randn
 
 need("timm", "transformers", "torchvision")
