@@ -110,11 +110,12 @@ def test_right_norms_pass_over_one_number() -> None:
 
     class Direction(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            return nn.functional.normalize(x, dim=-1)
+            return nn.functional.cosine_similarity(x, x.flip(0), dim=-1)
 
     class PlainDirection(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            return x * x.square().sum(-1, keepdim=True).rsqrt()
+            y, squares = x.flip(0), x.square().sum(-1)
+            return (x * y).sum(-1) * squares.rsqrt() * y.square().sum(-1).rsqrt()
 
     for dtype in ("float32", "bfloat16", "float16"):
         for stock, plain in ((RMSNorm, PlainRMSNorm), (Direction, PlainDirection)):

@@ -157,7 +157,7 @@ def _asked(way: Way | Trait, truth: Truth, exact: Use, own: Use) -> Asked:
     within = getattr(torch, way.within) if way.within else None
     again = lambda draw: way.run(moved(own, draw, within))  # noqa: E731
     beside = lambda draw: way.run(exact.with_inputs(lambda place, tensor: barely(tensor, draw + place)))  # noqa: E731
-    among = Moved(again, truth.seed, right, mine, beside if way.values == "ordinary" and not truth.law else None)
+    among = Moved(again, truth.seed, right, mine, beside if way.values == "ordinary" and not (truth.law or way.within) else None)
     asked = replace(truth, exact=Values(right, {}, {}), own=Values(mine, {}, {}), moved=among)
     if way.values == "ordinary":
         asked = replace(asked, usual=truth.sizes())
