@@ -22,7 +22,7 @@ from .cell.once import Once
 from .data.record import Failed
 from .declare.layer import Layer
 from .declare.mistake import Mistake
-from .equivalence import replay, verify, weakness
+from .equivalence import repeatable, replay, verify, weakness
 from .equivalence.prove import Proof
 from .equivalence.tolerance import Mismatch
 from .equivalence.verify import Truth
@@ -142,7 +142,7 @@ def _verified(layer: Layer, task: Task, variant: str) -> tuple[Truth, Subject, S
     """
     point = task.point
     truth = verify.truth(layer, point.size, getattr(torch, point.dtype), point.device, seed=0)
-    verify.check_not_random(layer, truth)
+    repeatable.check_not_random(layer, truth)
     subject, fresh = (
         make.subject(variant, make.variant_module(layer, variant, point.size, truth.weights), truth.inputs, truth.cotangents)
         for _ in range(2)

@@ -505,3 +505,65 @@ def test_a_compiled_reference_is_not_asked_again() -> None:
     object.__setattr__(again, "variants", {"stock": Variant(Stock), "wrong": Variant(Stock, compile=True)})
     found = outcome(again)
     assert isinstance(found, Uses) and not isinstance(found, Failed)
+
+
+class Three(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        for place in range(9):
+            self.register_parameter(f"w{place}", nn.Parameter(torch.randn(8)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * sum(getattr(self, f"w{place}") for place in range(9))
+
+
+class ThreeRegisteredLastFirst(Three):
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        for place in reversed(range(9)):
+            self.register_parameter(f"w{place}", nn.Parameter(torch.randn(8)))
+
+
+def test_parameters_may_be_registered_in_another_order() -> None:
+    given = layer(Three, ThreeRegisteredLastFirst, randn("batch", 8), build=lambda module, size: module(), sweep={"batch": (4,)}, verify=())
+    assert isinstance(outcome(given), Uses)
+
+
+class Averaged(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.avg_pool1d(x, 2)
+
+
+class AveragedPlainly(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (-1, 2)).mean(-1)
+
+
+def test_what_is_linear_is_differentiable_twice() -> None:
+    """Its second derivatives are 0, and autograd may say so by having none."""
+    given = layer(Averaged, AveragedPlainly, randn("batch", 8, 8), build=lambda module, size: module(), sweep={"batch": (4,)}, verify=())
+    found = outcome(given)
+    assert isinstance(found, Uses)
+    assert "second derivatives" not in found.limits
+
+
+class Blur(nn.Module):
+    """A filter that no state_dict has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("filter", torch.full((1, 1, 3), 0.25), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.conv1d(x, self.filter)
+
+
+class BlurOfSums(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return (x[..., :-2] + x[..., 1:-1] + x[..., 2:]) / 4
+
+
+def test_a_variant_of_a_reference_without_weights_is_in_the_dtype_of_the_point() -> None:
+    given = layer(BlurOfSums, Blur, randn("batch", 1, 8), build=lambda module, size: module(), sweep={"batch": (4,)}, verify=())
+    for dtype in ("float32", "bfloat16", "float16"):
+        assert isinstance(outcome(given, dtype), Uses)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .kinds import Found, Trait, Way, Words
-from .moved import Moved
+from .moved import Moved, barely
 from .observe import Values
 from .tolerance import Mismatch, comparable
 from .use import NotHere, Use, moved
@@ -40,12 +40,19 @@ def asked(way: Way | Trait, truth: Truth, exact: Use, own: Use) -> Asked:
         right, mine = _worth(right, mine, way)
     within = getattr(torch, way.within) if way.within else None
     again = lambda draw: _run(way, moved(own, draw, within))[0]  # noqa: E731
-    wanted = replace(truth, exact=Values(right, {}, {}), own=Values(mine, {}, {}), moved=Moved(again, truth.seed, right, mine))
+    beside = lambda draw: _run(way, exact.with_inputs(lambda place, tensor: barely(tensor, draw + place)))[0]  # noqa: E731
+    among = Moved(again, truth.seed, right, mine, beside if way.values == "ordinary" and not (truth.law or way.within) else None)
+    wanted = replace(truth, exact=Values(right, {}, {}), own=Values(mine, {}, {}), moved=among)
     if way.values == "ordinary":
         wanted = replace(wanted, usual=truth.sizes())
 
     def judge(use: Use, seen: Seen) -> None:
-        found, words = _run(way, use)
+        try:
+            found, words = _run(way, use)
+        except NotHere:
+            if any(tensor.any() for tensor in right.values()):
+                raise
+            found, words = {}, {}  # nothing of it depends on anything, and all of the reference is 0
         if others := [f"{about}: {what}" for about, what in words.items() if about not in usual]:
             seen.limits[way.name] = short("; ".join(others))
         if way.values == "any":

@@ -18,8 +18,9 @@ from ..declare.mistake import Mistake
 from ..subject import make, torch_settings
 from ..subject.building import INITS
 from ..subject.fault import in_words
-from . import in_use, interpreter, verify
-from .verify import Truth
+from . import in_use, interpreter, repeatable, verify
+from .tolerance import largest
+from .verify import NOTHING_LEFT, Truth
 
 Enter = Callable[[str, str], None]  # (stage, variant): said before each piece of work
 
@@ -126,7 +127,7 @@ def _over_trials(layer: Layer, variants: tuple[str, ...], dtype: torch.dtype, de
                 truth = verify.truth(layer, size, dtype, device, seed, init)
                 first = first or truth
                 if seed == 0:
-                    verify.check_not_random(layer, truth)
+                    repeatable.check_not_random(layer, truth)
                 scalable = any(parameter.dim() > 1 for parameter in truth.weights.parameters())
         except Exception as error:  # noqa: BLE001  the reference's code is the user's as well
             if isinstance(error, Mistake) and init != layer.init:
@@ -144,7 +145,7 @@ def _at_odd_sizes(layer: Layer, variants: tuple[str, ...], dtype: torch.dtype, d
     """What the reference does not take, or proves nothing at, is left out.  The smallest of them are then used in all ways."""
     begun, refused = time.thread_time(), dict[str, tuple[list[int], str]]()
 
-    def judged(size: dict[str, int], seed: int) -> str:
+    def judged(size: dict[str, int], seed: int, dimension: str) -> str:
         """Why the reference does not take it; "" where it does."""
         enter("verify", variants[0])
         try:
@@ -152,25 +153,40 @@ def _at_odd_sizes(layer: Layer, variants: tuple[str, ...], dtype: torch.dtype, d
                 truth = replace(verify.truth(layer, size, dtype, device, seed), usual=seen.usual)
         except Exception as error:  # noqa: BLE001  the reference's code is the user's as well
             return in_words(error)
-        _judge(layer, variants, truth, shown(size), enter, seen)
+        _judge(layer, variants, _over_one_number(truth, dimension), shown(size), enter, seen)
         if not seen.first or (min(size.values()) > 1 and _numbers(layer, size) < _numbers(layer, seen.first.size)):
             seen.first = truth
         return ""
 
-    around = next((size for seed, size in enumerate(small_sizes(layer), 100) if not judged(size, seed)), None)
+    around = next((size for seed, size in enumerate(small_sizes(layer), 100) if not judged(size, seed, "batch")), None)
     slow, left_out = set[str](), 0
     for place, (dimension, size) in enumerate(odd_sizes(layer, around) if around else []):
         now = time.thread_time()
         if dimension in slow or now - begun > ODD_SECONDS:
             left_out += 1
             continue
-        why = judged(size, 200 + place)
+        why = judged(size, 200 + place, dimension)
         slow |= {dimension} if time.thread_time() - now > ODD_SECONDS / 4 else set()
         if why:
             refused.setdefault(dimension, ([], why))[0].append(size[dimension])
     if left_out:
         seen.refused["sizes not tried"] = f"{left_out} more, for lack of time"
     seen.refused |= {f"{dimension}={', '.join(map(str, values))}": why for dimension, (values, why) in refused.items()}
+
+
+def _over_one_number(truth: Truth, dimension: str) -> Truth:
+    """Where a dimension is 1 that is not the batch: without the gradients of inputs that are 0, and in a half dtype without any.
+
+    Those of a norm over one number are differences of numbers that are all but equal, divided by what may be near 0.
+    """
+    if dimension == "batch" or truth.size[dimension] != 1:
+        return truth
+    kept, exact = truth.own.gradients, truth.exact.gradients
+    half = truth.dtype in (torch.float16, torch.bfloat16)
+    left = {
+        name for name in kept if name.startswith("input ") and (half or largest(exact[name]) <= NOTHING_LEFT * truth.usual.get(name, 0.0))
+    }
+    return replace(truth, own=replace(truth.own, gradients={name: each for name, each in kept.items() if name not in left}))
 
 
 def _judge(layer: Layer, variants: tuple[str, ...], truth: Truth, where: str, enter: Enter, seen: _Trials) -> None:

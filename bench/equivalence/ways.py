@@ -91,7 +91,9 @@ def each_alone(use: Use) -> Found:
     if len(names) < 2:
         raise NotHere("only one tensor needs a gradient")
     found: Found = {}
-    for wanted in names[:MOST_LEAVES]:
+    inputs = [name for name in names if name.startswith("input ")]
+    ordered = inputs + sorted(set(names) - set(inputs))  # not as they were registered: a variant may have them in another order
+    for wanted in ordered[:MOST_LEAVES]:
         subject = use.subject()
         own = {wanted} if wanted in given else states.made_of(subject.module, wanted)
         for name, leaf in list(subject.leaves()):

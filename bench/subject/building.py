@@ -19,6 +19,7 @@ from ..declare.variant import Variant
 from . import states
 from .arguments import arrange, cast, draw
 
+MADE_FOR = "_layerbench_made_for"  # the attribute of a reference: its dtype and device, which variants share though it may have no weights
 INITS: dict[Init, Callable[[Tensor], object]] = {
     "default": lambda weight: weight,
     "normal": nn.init.normal_,
@@ -43,7 +44,9 @@ def reference(layer: Layer, size: Size, dtype: torch.dtype, device: str, seed: i
         for parameter in module.parameters():
             scale = float(parameter.abs().square().mean().sqrt()) if parameter.numel() else 0.0
             parameter.add_(torch.randn_like(parameter), alpha=0.1 * (scale or 1.0))
-    return in_dtype(module, dtype, device)
+    module = in_dtype(module, dtype, device)
+    setattr(module, MADE_FOR, (dtype, torch.device(device)))
+    return module
 
 
 @torch.inference_mode(mode=False)
@@ -56,10 +59,7 @@ def variant_module(layer: Layer, variant: str, size: Size, weights: nn.Module) -
     module = build(layer, declared, size)
     states.prepare(module, variant, declared.state, next(iter(layer.variants)), weights)
     states.load(module, weights)
-    held = [*weights.parameters(), *weights.buffers()]
-    device = held[0].device if held else torch.device("cpu")
-    dtypes = [tensor.dtype for tensor in held if tensor.is_floating_point()]
-    module = in_dtype(module, dtypes[0], device) if dtypes else module.to(device)
+    module = in_dtype(module, *getattr(weights, MADE_FOR))
     return module if module.training == weights.training else module.train(weights.training)
 
 
