@@ -129,7 +129,7 @@ WRONG = {
     Accumulates: "gradients accumulated: q.weight grad: off by",
     OtherInEval: "in eval(): output[1]: off by",
     NoWeightGradientAlone: "no gradient for inputs: q.weight grad: off by",
-    BiasGradientAlone: "each gradient alone: q.bias grad, only q.bias needing one: off by",
+    BiasGradientAlone: "each gradient alone: k.bias grad, only k.bias needing one: off by",
     Packed: "weights changed in place: output[0]: off by",
     KeepsWhatWasLoaded: "state_dict loaded late: output[1]: off by",
     StatisticsOfTheFirstBatch: "new data at every call: mean.running_mean after: off by",
