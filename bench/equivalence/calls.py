@@ -14,6 +14,9 @@ from ..subject import make
 from .kinds import Way
 from .use import Found, NotHere, Use, back, gradients, labelled, outputs, state, step
 
+LATER = (1, 2, 0, 1, 2)  # draws of the calls that come after one: several, for buffers may be taken in turn
+MANY = 1000
+
 # --- calls ----------------------------------------------------------------------------------------------------------------
 
 
@@ -73,16 +76,41 @@ def new_data(use: Use) -> Found:
     return found | state(module)
 
 
+def counted_on(use: Use) -> Found:
+    """After a thousand calls, as far as the layer counts them: a buffer that is one whole number."""
+    module, counters = use.module(), 0
+    for buffer in module.buffers():
+        if buffer.numel() == 1 and not buffer.is_floating_point() and buffer.dtype != torch.bool:
+            buffer += MANY
+            counters += 1
+    if not counters:
+        raise NotHere("it counts nothing")
+    return step(use.subject(0, module)) | state(module)
+
+
 def kept_output(use: Use) -> Found:
-    """An output that the caller holds while the layer is called again, on other data.  Not where it is the layer's own state."""
+    """An output that the caller holds while the layer is called again and again, on other data.  Not where it is the layer's own state."""
     module = use.module()
     kept = use.subject(0, module).forward()
     before = outputs(kept)
-    use.subject(1, module).forward()
+    for draw in LATER:
+        use.subject(draw, module).forward()
     after = outputs(kept)
     if use.exact and any(not torch.equal(tensor, before[name]) for name, tensor in after.items()):
         raise NotHere("the reference changes its outputs too")
     return labelled("read after the next call", after)
+
+
+def kept_gradients(use: Use) -> Found:
+    """Gradients of inputs that the caller holds, as .grad, while the layer is called again, on other data."""
+    use.needs_gradients()
+    module, held = use.module(), use.subject(0)
+    held.module = module
+    back(held, held.forward())
+    kept = {name: leaf.grad for name, leaf in held.leaves() if leaf.grad is not None and any(leaf is each for each in held.inputs)}
+    for draw in LATER:
+        step(use.subject(draw, module))
+    return labelled("read after the next call", {name: tensor.detach().clone() for name, tensor in kept.items()})
 
 
 def second_derivatives(use: Use) -> Found:
@@ -109,6 +137,42 @@ def weights_changed(use: Use) -> Found:
     def change(module: nn.Module) -> None:
         for parameter in module.parameters():
             parameter.copy_(_other(parameter))
+
+    return _after(use, change)
+
+
+def changed_in_eval(use: Use) -> Found:
+    """As a server does: called in eval() without gradients, then with other weights, then after a step of training."""
+    module = use.module()
+    if not module.state_dict():
+        raise NotHere("it has no weights")
+    trains, first = module.training, {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+    def served(words: str) -> Found:
+        with torch.no_grad():
+            return labelled(words, step(use.subject(0, module), backward=False))
+
+    module.eval()
+    served("")
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_(_other(parameter))
+    found = served("weights changed in place")
+    module.load_state_dict(first)
+    found |= served("state_dict loaded again")
+    if trains:
+        step(use.subject(1, module.train()))
+        module.eval()
+        found |= served("after a step in train()")
+    return found
+
+
+def weights_filled(use: Use) -> Found:
+    """In place through .data after the first call: no version counts it."""
+
+    def change(module: nn.Module) -> None:
+        for parameter in module.parameters():
+            parameter.data.copy_(_other(parameter.detach()))
 
     return _after(use, change)
 
@@ -169,7 +233,11 @@ WAYS = (
     Way("output kept", kept_output),
     Way("state_dict loaded late", state_loaded),
     Way("weights replaced by .data", weights_replaced),
+    Way("weights changed through .data", weights_filled),
     Way("deep copy", deep_copy),
+    Way("after 1000 calls", counted_on),
+    Way("gradients kept", kept_gradients),
+    Way("weights changed in eval()", changed_in_eval),
     Way("backward twice", backward_twice),
     Way("checkpointed", checkpointed),
     Way("second derivatives", second_derivatives, absence="not differentiable twice", first_dtype=True),

@@ -24,6 +24,7 @@ class Way:
     within       a dtype that rounding may be as coarse as.
     random       also for a layer that is random, for it is not in this way.
     first_dtype  too slow to be tried in every dtype.
+    shrinks      values that make its tensors small: these are held against their own size, not against what is usual.
     roughly      of values out of the ordinary, how many times what is allowed one may be off: a mark is for what breaks, not for a digit.
     """
 
@@ -35,6 +36,7 @@ class Way:
     within: str = ""
     random: bool = False
     first_dtype: bool = False
+    shrinks: bool = False
     roughly: float = 8.0
 
     @property

@@ -1,5 +1,7 @@
 """Random layers: dropout of another rate or scale, masks that repeat, masks that are not those of backward."""
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -151,7 +153,7 @@ layer = Layer(
     "dropout",
     sweep={"batch": (64,), "width": (256,)},
     inputs=(randn("batch", "width"),),
-    variants={"stock": Variant(lambda: nn.Dropout(P)), "by_hand": Variant(Dropout), "own": Variant(Own)}
+    variants={"stock": Variant(partial(nn.Dropout, P)), "by_hand": Variant(Dropout), "own": Variant(Own)}
     | {name: Variant(made) for name, made in wrong.items()},
     law=dropout(P),
 )

@@ -17,7 +17,10 @@ PLANTS = {
         "deep copies",
         "calls a function made in __init__: a deep copy computes with the original's weights",
     ),
-    "projection shared_cache": ("deep copies", "one cache of packed weights for all instances, by the name of the class"),
+    "projection shared_cache": (
+        "deep copies",
+        "one cache of packed weights for all instances, by pointer and version, which another may come to have",
+    ),
     "projection weak_copy": ("deep copies", "__deepcopy__ shares the bias with the original"),
     "projection extra_buffer": ("state_dict changed", "a workspace among the buffers"),
     "projection replaced_parameter": ("state_dict changed", "puts another Parameter in the place of its weight at the first call"),
@@ -51,6 +54,7 @@ class Packed(torch.autograd.Function):
         return x @ packed / 2 + bias
 
     @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(ctx, g):
         x, packed = ctx.saved_tensors
         return g @ packed.T / 2, g.T @ x, g.sum(0), None
@@ -103,10 +107,9 @@ class SharedCache(Projection):
     cache = {}  # noqa: RUF012  shared, and that is what is wrong
 
     def forward(self, x):
-        kept = self.cache.setdefault((self.weight.shape, self.weight.dtype), self)
-        if not torch.equal(kept.weight[:1], self.weight[:1]):
-            kept = self.cache[self.weight.shape, self.weight.dtype] = self
-        return Packed.apply(x, self.weight, self.bias, 2 * kept.weight.detach().T)
+        key = self.weight.data_ptr(), self.weight.shape, self.weight._version
+        packed = self.cache.setdefault(key, 2 * self.weight.detach().T.contiguous())
+        return Packed.apply(x, self.weight, self.bias, packed)
 
 
 class WeakCopy(Projection):
