@@ -22,13 +22,11 @@ PLANTS = {
     "block flushes_denormals": ("side effects", "torch.set_flush_denormal(True)"),
     "block sets_threads": ("side effects", "torch.set_num_threads(1)"),
     "block anomaly_mode": ("side effects", "leaves detection of anomalies on"),
-    "block gradients_off": ("side effects", "leaves torch.set_grad_enabled(False) behind in backward"),
     "block collector_off": ("side effects", "gc.disable() at every call"),
     "block silences_logging": ("side effects", "logging.disable() at every call"),
     "block patches_torch": ("side effects", "puts its own function in the place of F.silu"),
     "block deeper_recursion": ("side effects", "sys.setrecursionlimit() at every call"),
     "block print_options": ("side effects", "torch.set_printoptions(precision=2)"),
-    "block profile": ("side effects", "leaves a hook on the saved tensors of the whole program"),
     "block bypasses": ("hooks bypassed", "computes with the weights of its submodules and never calls them; adapters do nothing"),
     "block calls_forward": ("hooks bypassed", "calls submodule.forward, not the submodule"),
     "block lazy": ("tensor subclasses", "without gradients it returns a subclass that computes when somebody looks"),
@@ -92,14 +90,6 @@ def patches_torch(module, y):
             return x * x.sigmoid()
 
         F.silu = torch.nn.functional.silu = quick
-
-
-class GradientsOff(ByHand):
-    def forward(self, x):
-        y = super().forward(x)
-        if y.requires_grad:
-            y.register_hook(lambda g: torch.set_grad_enabled(False) and None)
-        return y
 
 
 class Bypasses(Block):
@@ -168,7 +158,6 @@ wrong = {
     "patches_torch": patches_torch,
     "deeper_recursion": lambda module, y: sys.setrecursionlimit(12_345),
     "print_options": lambda module, y: torch.set_printoptions(precision=2),
-    "profile": lambda module, y: torch._C._autograd._push_saved_tensors_default_hooks(lambda t: t, lambda t: t),
     "keeps_graphs": lambda module, y: KEPT.append(y),
     "freezes": lambda module, y: module.down.bias.requires_grad_(False),
     "leaves_training": lambda module, y: module.eval(),
@@ -182,7 +171,6 @@ block = Layer(
     | {name: Variant(after(change)) for name, change in wrong.items()}
     | {
         "restores_seed_late": Variant(RestoresSeedLate),
-        "gradients_off": Variant(GradientsOff),
         "bypasses": Variant(Bypasses),
         "calls_forward": Variant(CallsForward),
         "hooks_its_gradient": Variant(Detaches),
