@@ -19,7 +19,7 @@ from msgspec import structs
 from ..data.profiled import Profile
 from ..data.record import Energy, Failed, Skipped, Timing
 from ..declare.layer import NOISE_FLOOR
-from ..equivalence import interpreter, replay, verify, weakness
+from ..equivalence import interpreter, replay, slack, verify, weakness
 from ..equivalence.prove import Proof
 from ..equivalence.verify import Truth
 from ..machine import environment
@@ -94,7 +94,7 @@ def verify_all(cell: "Cell", proofs: Mapping[str, Proof]) -> None:
     warnings = weakness.weaknesses(cell.truth)
     for variant in cell.subjects:
         uses = None if variant == NOISE_FLOOR else known[variant].uses
-        cell.accuracy[variant] = structs.replace(verify.worst(errors[variant], warnings), uses=uses)
+        cell.accuracy[variant] = structs.replace(slack.worst(errors[variant], warnings), uses=uses)
 
 
 # --- for every step ----------------------------------------------------------------------------------------------------------------

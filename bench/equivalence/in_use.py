@@ -15,7 +15,7 @@ from ..data.uses import Uses
 from ..declare.layer import Layer
 from ..subject import torch_settings
 from ..subject.fault import in_words
-from . import calls, invariance, layouts, traced, traits, values, ways
+from . import calls, invariance, layouts, traced, traits, values, ways, weights
 from .judging import Asked, Seen, asked, short
 from .kinds import Trait, Way
 from .tolerance import Mismatch
@@ -25,11 +25,13 @@ from .verify import Truth
 ORDER: tuple[Way | Trait, ...] = (  # what is wrong most often comes first, what takes long last
     *layouts.WAYS[:5],
     *ways.WAYS[:7],
-    *calls.WAYS[:6],
+    *weights.WAYS[:1],
+    *calls.WAYS[:5],
     *values.WAYS[:2],
     *traits.TRAITS,
     *ways.WAYS[7:],
-    *calls.WAYS[6:],
+    *weights.WAYS[1:],
+    *calls.WAYS[5:],
     *layouts.WAYS[5:],
     *values.WAYS[2:],
     *traced.WAYS,

@@ -43,8 +43,8 @@ def asked(way: Way | Trait, truth: Truth, exact: Use, own: Use) -> Asked:
     beside = lambda draw: _run(way, exact.with_inputs(lambda place, tensor: barely(tensor, draw + place)))[0]  # noqa: E731
     among = Moved(again, truth.seed, right, mine, beside if way.values == "ordinary" and not (truth.law or way.within) else None)
     wanted = replace(truth, exact=Values(right, {}, {}), own=Values(mine, {}, {}), moved=among)
-    if way.values == "ordinary":
-        wanted = replace(wanted, usual=truth.sizes())
+    sizes = truth.sizes() if way.values == "ordinary" else {} if way.shrinks else truth.usual
+    wanted = replace(wanted, usual=sizes)
 
     def judge(use: Use, seen: Seen) -> None:
         try:

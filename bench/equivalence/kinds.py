@@ -28,6 +28,7 @@ class Way:
     first_dtype  too slow to be tried in every dtype.
     traced       torch.compile or torch.export takes it: as first_dtype, and with a limit of time of its own.
     fault        what differs fails; else it is a limit.
+    shrinks      values that make its tensors small: these are held against their own size, not against what is usual.
     roughly      of values out of the ordinary, how many times what is allowed one may be off: a mark is for what breaks, not for a digit.
     """
 
@@ -41,6 +42,7 @@ class Way:
     first_dtype: bool = False
     traced: bool = False
     fault: bool = True
+    shrinks: bool = False
     roughly: float = 8.0
 
     @property

@@ -50,6 +50,11 @@ def observe(subject: Subject, seed: int | None, calls: int = 1) -> Values:
     return Values(outputs, gradients, after, kinds)
 
 
+def versions(subject: Subject) -> list[int]:
+    """How often each input was written to, as autograd counts."""
+    return [0 if tensor.is_inference() else tensor._version for tensor in subject.inputs]
+
+
 def check_shapes(outputs: Mapping[str, Tensor], cotangents: Sequence[Tensor | None]) -> None:
     """Raises Mismatch where a gradient that is held ready fits no output."""
     if len(outputs) != len(cotangents):

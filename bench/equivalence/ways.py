@@ -7,6 +7,7 @@ as the rule of `tolerance` says.  A public report of a layer that is wrong in so
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 
 import torch
 
@@ -132,6 +133,42 @@ def batch_of_one(use: Use) -> Found:
     return outputs(output) | back(subject, output)
 
 
+def another_size(place: int, use: Use) -> Found:
+    """One module at two sizes, the smaller first and the smaller last: a mask or a table that it keeps must fit both.
+
+    place: of the dimension in the sweep.
+    """
+    dimension = dict(enumerate(use.layer.sweep)).get(place, "")
+    short = _half(use, dimension)
+    if short is None:
+        raise NotHere("no such dimension of its inputs can be halved")
+    found: Found = {}
+    for words, sides in (("longer than before", (short, use)), ("shorter than before", (use, short))):
+        module = use.module()
+        try:
+            made = [step(side.subject(module=module), backward=False) for side in sides]
+        except Exception as error:
+            if use.name in ("float64", next(iter(use.layer.variants))):
+                raise NotHere("its module takes one size") from error
+            raise
+        found |= labelled(f"{dimension} {words}", made[-1])
+    return found
+
+
+def _half(use: Use, dimension: str) -> Use | None:
+    """The first half of its inputs in that dimension; None where none of them has it, or it is 1."""
+
+    def cut(place: int, tensor: torch.Tensor) -> torch.Tensor:
+        for at, name in enumerate(use.layer.draws[place].dims[: tensor.dim()]):
+            tensor = tensor.narrow(at, 0, tensor.shape[at] // 2) if name == dimension else tensor
+        return tensor.clone()
+
+    sizes = [
+        tensor.shape[at] for tensor, d in zip(use.drawn[0], use.layer.draws, strict=True) for at, n in enumerate(d.dims) if n == dimension
+    ]
+    return use.with_inputs(cut) if sizes and min(sizes) > 1 else None
+
+
 def same_tensor(use: Use) -> Found:
     """One tensor for all inputs of its shape and kind."""
     subject = use.subject()
@@ -156,6 +193,7 @@ WAYS = (
     Way("in eval()", in_eval, random=True),
     Way("batch of 1", batch_of_one),
     Way("each output alone", each_output_alone),
+    *(Way(f"another size of dimension {place + 1}", partial(another_size, place)) for place in range(3)),
     Way("one tensor for several inputs", same_tensor),
     Way("under autocast", autocast, within="bfloat16"),
 )
