@@ -6,12 +6,13 @@ As in `ways`, each is a small function of a `Use` that returns tensors by name.
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from ..subject import make, states
+from ..subject import make, randomness, states
 from .kinds import Way
 from .use import Found, LeftOut, NotHere, Use, back, gradients, labelled, outputs, state, step
 
 LATER = (1, 2, 0, 1, 2)  # draws of the calls that come after one: several, for buffers may be taken in turn
 MANY = 1000
+
 
 def accumulated(use: Use) -> Found:
     """Gradients of two steps on different data, added up in .grad."""
@@ -34,7 +35,7 @@ def _both_forwards_first(use: Use, order: tuple[int, int]) -> Found:
     use.needs_gradients()
     module = use.module()
     subjects = [use.subject(draw, module) for draw in (0, 1)]
-    torch.manual_seed(use.seed)
+    randomness.seed(use.seed)
     made = [subject.forward() for subject in subjects]
     found: Found = {}
     for which in order:
@@ -46,7 +47,7 @@ def checkpointed(use: Use) -> Found:
     """torch.utils.checkpoint: forward is run again in backward."""
     use.needs_gradients()
     subject = use.subject()
-    torch.manual_seed(use.seed)
+    randomness.seed(use.seed)
     output = checkpoint(subject.module, *subject.inputs, use_reentrant=False)
     return outputs(output) | back(subject, output)
 

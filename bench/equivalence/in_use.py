@@ -16,7 +16,7 @@ from ..declare.layer import Layer
 from ..subject import torch_settings
 from ..subject.fault import in_words
 from . import calls, invariance, layouts, traced, traits, values, ways, weights
-from .judging import Asked, Seen, asked, short
+from .judging import Asked, RefusedByBoth, Seen, asked, short
 from .kinds import Trait, Way
 from .tolerance import Mismatch
 from .use import LeftOut, NotHere, Use, of_variant, reference_in_float64
@@ -62,9 +62,10 @@ def examine(
     refused, late, groups = dict(refused), list[str](), set[str]()
     wanted = [way for way in ORDER if isinstance(way, Trait) or thorough or not way.once]
     plain, slow = ([way for way in wanted if (isinstance(way, Way) and way.traced) is each] for each in (False, True))
+    slow = slow if tracing and sides else []
     with torch_settings.one_thread():
-        for way in chain(_in_time(plain, seconds, late), _in_time(slow if tracing else [], tracing, late)):
-            if isinstance(way, Way) and way.group in groups:
+        for way in chain(_in_time(plain, seconds, late), _in_time(slow, tracing, late)):
+            if isinstance(way, Way) and (way.group in groups or (way.traced and failed.keys() >= sides.keys())):
                 continue
             enter("ways", stock)
             try:
@@ -82,7 +83,12 @@ def examine(
                 seen[variant].tried += 1
                 if variant in sides:
                     enter("ways", variant)
-                    if why := _try(way, sides[variant], judge, seen[variant]):
+                    try:
+                        why = _try(way, sides[variant], judge, seen[variant])
+                    except RefusedByBoth as both:
+                        refused[way.name] = short(str(both))
+                        break
+                    if why:
                         failed[variant] = Failed("verify", f"{way.name}: {why}")
     if late:
         refused["not tried"] = short(f"{len(late)} more ways, for lack of time: {', '.join(late)}")
@@ -141,6 +147,8 @@ def _try(way: Way | Trait, use: Use, judge: Asked, seen: Seen) -> str:
             judge(use, seen)
     except (Mismatch, torch_settings.Meddles) as error:
         return str(error)
+    except RefusedByBoth:
+        raise
     except LeftOut as error:
         seen.limits[way.name] = f"not tried: {error}"
     except Exception as error:  # noqa: BLE001  the code is the user's: an error that the reference does not raise is a limit

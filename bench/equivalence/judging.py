@@ -6,11 +6,13 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from ..declare.mistake import Finding
+from ..subject.fault import in_words
 from .kinds import Found, Trait, Way, Words
 from .moved import Moved, barely
 from .observe import Values
 from .tolerance import Mismatch, comparable
-from .use import NotHere, Use, moved
+from .use import LeftOut, NotHere, Use, moved
 from .verify import Truth, hold
 
 LONGEST = 160  # characters of what is said of a variant in one way
@@ -29,12 +31,44 @@ class Seen:
 Asked = Callable[[Use, Seen], None]  # raises Mismatch, or writes limits and marks
 
 
+class RefusedByBoth(Finding):
+    """The reference does not do it either, as is known only now.  Carries why."""
+
+
 def asked(way: Way | Trait, truth: Truth, exact: Use, own: Use) -> Asked:
     """Run the reference.  What is returned judges a variant.  Raises NotHere, and whatever the reference raises."""
     if truth.law and not way.random:
         raise NotHere("it is random, and its values are not compared")
     if isinstance(way, Trait):
         return _in_words(way, own)
+    return _traced(way, truth, exact, own) if way.traced else _with_numbers(way, truth, exact, own)
+
+
+def _traced(way: Way, truth: Truth, exact: Use, own: Use) -> Asked:
+    """To trace takes long, so the reference is traced for a variant alone that is not found right beside the reference as it is."""
+    easy = _with_numbers(way, truth, exact, replace(own, plain=True))
+    known: list[Asked] = []
+
+    def judge(use: Use, seen: Seen) -> None:
+        first = Seen()
+        try:
+            easy(use, first)
+        except LeftOut:
+            raise
+        except Exception:  # noqa: BLE001  the reference may do the same
+            first.limits[way.name] = ""
+        if not first.limits:
+            return
+        try:
+            known[:] = known or [_with_numbers(way, truth, exact, own)]
+        except Exception as error:  # noqa: BLE001  the reference's code is the user's as well
+            raise RefusedByBoth(in_words(error)) from None
+        known[0](use, seen)
+
+    return judge
+
+
+def _with_numbers(way: Way, truth: Truth, exact: Use, own: Use) -> Asked:
     (right, _), (mine, usual) = _run(way, exact), _run(way, own)
     if way.values != "ordinary":
         right, mine = _worth(right, mine, way)

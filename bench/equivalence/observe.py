@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from ..subject import randomness
 from ..subject.make import Subject, tensors
 from .tolerance import Mismatch
 
@@ -31,7 +32,7 @@ def observe(subject: Subject, seed: int | None, calls: int = 1) -> Values:
     before = subject.state()
     subject.clear_gradients()
     if seed is not None:
-        torch.manual_seed(seed + 2_000_003)  # not the inputs' stream: a mask drawn from that would hang together with them
+        randomness.seed(seed + 2_000_003)  # not the inputs' stream: a mask drawn from that would hang together with them
     for _ in range(calls):
         output = subject.forward()
     kinds = {name: "Tensor" if type(tensor) is nn.Parameter else type(tensor).__name__ for name, tensor in tensors(output).items()}

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..subject import dynamo
+from ..subject import dynamo, randomness
 from .kinds import Found, Way, Words
 from .use import NotHere, Use, back, batched, outputs, state
 
@@ -41,7 +41,7 @@ def compiled(use: Use) -> tuple[Found, Words]:
     """Forward and backward of a network that is compiled as a whole."""
     subject = use.subject()
     network = Network(subject.module)
-    torch.manual_seed(use.seed)
+    randomness.seed(use.seed)
     if use.plain:
         output = network(*subject.inputs)
         return outputs(output) | back(subject, output) | state(subject.module), {}
@@ -88,7 +88,7 @@ def exported_for_any_batch(use: Use) -> Found:
 def _program(use: Use, given: tuple[Tensor, ...], sizes: object, then: tuple[Tensor, ...], module: nn.Module | None = None) -> object:
     """What the program answers to `then` that is exported on `given`."""
     network = Network(module or use.module())
-    torch.manual_seed(use.seed)
+    randomness.seed(use.seed)
     if use.plain:
         return network(*then)
     with dynamo.by_itself():

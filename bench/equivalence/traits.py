@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 import torch
 from torch import Tensor
 
-from ..subject import make, states
+from ..subject import make, randomness, states
 from .kinds import Trait, Words
 from .tolerance import Mismatch
 from .use import LeftOut, NotHere, Use, back, device_of
@@ -45,7 +45,7 @@ def random_numbers(use: Use) -> Words:
 
 
 def _seed(start: int) -> None:
-    torch.manual_seed(start)
+    randomness.seed(start)
     random.seed(start)
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed(start)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..declare.layer import Layer
 from ..declare.mistake import Finding
-from ..subject import make, states
+from ..subject import make, randomness, states
 from ..subject.arguments import cast
 from ..subject.make import Subject
 from ..subject.outputs import comparable
@@ -105,7 +105,7 @@ def _draws(layer: Layer, truth: Truth) -> tuple[tuple[Tensor, ...], ...]:
 
 def step(subject: Subject, seed: int = 0, backward: bool = True, keep: bool = False) -> Found:
     """One forward and one backward: outputs, and gradients as they have come to be.  keep: the graph, for another backward."""
-    torch.manual_seed(seed + 2_000_003)
+    randomness.seed(seed + 2_000_003)
     output = subject.forward()
     return outputs(output) | (back(subject, output, keep) if backward else {})
 

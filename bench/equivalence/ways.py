@@ -11,7 +11,7 @@ from functools import partial
 
 import torch
 
-from ..subject import make, states
+from ..subject import make, randomness, states
 from .kinds import Way
 from .use import Found, NotHere, Use, back, batched, device_of, labelled, outputs, state, step
 
@@ -55,7 +55,7 @@ def autocast(use: Use) -> Found:
     if any(tensor.dtype != torch.float32 for tensor in use.drawn[0] if tensor.is_floating_point()):
         raise NotHere("autocast is for float32")
     subject = use.subject()
-    torch.manual_seed(use.seed)
+    randomness.seed(use.seed)
     with torch.autocast(device_of(use), torch.bfloat16):
         output = subject.forward()
     wide = make.tensors(output)
@@ -127,7 +127,7 @@ def batch_of_one(use: Use) -> Found:
         return tensor if place is None else tensor.narrow(place, 0, 1).clone()
 
     subject = use.with_inputs(first).subject()
-    torch.manual_seed(use.seed)
+    randomness.seed(use.seed)
     output = subject.forward()
     subject.cotangents = make.cotangents(output, use.seed)
     return outputs(output) | back(subject, output)

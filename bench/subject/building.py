@@ -16,7 +16,7 @@ from ..declare.inputs import Size
 from ..declare.layer import Init, Layer
 from ..declare.mistake import Mistake
 from ..declare.variant import Variant
-from . import states
+from . import randomness, states
 from .arguments import arrange, cast, draw
 
 MADE_FOR = "_layerbench_made_for"  # the attribute of a reference: its dtype and device, which variants share though it may have no weights
@@ -35,7 +35,7 @@ def reference(layer: Layer, size: Size, dtype: torch.dtype, device: str, seed: i
     They are those of an initialisation, the layer's unless told otherwise, with a tenth of noise added: a variant that ignores a weight
     of ones or a bias of zeros would otherwise pass for the same layer.
     """
-    torch.manual_seed(seed)
+    randomness.seed(seed)
     module = build(layer, next(iter(layer.variants.values())), size)
     with torch.no_grad():
         for parameter in module.parameters():
