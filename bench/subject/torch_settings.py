@@ -130,10 +130,10 @@ def put_back(before: State) -> str:
         if then != now:
             changes.append(f"changes torch's flag {name} from {_shown(then)} to {_shown(now)}")
             put(then)
-    for name, was, now in zip(FUNCTIONS, before.functions, after.functions, strict=True):
-        if was is not now:
+    for name, its, other in zip(FUNCTIONS, before.functions, after.functions, strict=True):
+        if its is not other:
             changes.append(f"puts a function of its own in the place of torch.nn.functional.{name}")
-            setattr(torch.nn.functional, name, was)
+            setattr(torch.nn.functional, name, its)
     for hooks, count in zip(GLOBAL_HOOKS, before.hooks, strict=True):
         while len(hooks) > count:
             hooks.popitem()
