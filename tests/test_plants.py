@@ -1,6 +1,8 @@
 """What the plants of validation/ showed to be missing in the judge: each a layer that one rule finds; and how the study calls them."""
 
 import ast
+import gc
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 from layerbench.bench import Layer, Variant, integers, randn
 from layerbench.bench.data.record import Failed
 from layerbench.bench.data.uses import Uses
-from layerbench.bench.equivalence import prove
+from layerbench.bench.equivalence import in_use, prove, rounding
 from layerbench.bench.equivalence.replay import STALE
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "validation"))
@@ -183,7 +185,7 @@ class Mean(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = x - self.mean
         with torch.no_grad():
-            self.mean += (0.1 * (x.mean() - self.mean)).clamp(-self.most, self.most)
+            self.mean += (0.1 * (x.abs().mean() - self.mean)).clamp(-self.most, self.most)
         return y
 
 
@@ -198,10 +200,7 @@ CLASSES = (randn("batch", 5), integers("batch", below=5))
     ("given", "way"),
     [
         (of(functional.elu, lambda x: torch.where(x > 0, x, x.clamp(max=0).exp() - 1)), "inputs times 1e-06"),
-        (
-            of(lambda x: x.var(1), lambda x: (x * x).mean(1) * 8 / 7 - x.mean(1) ** 2 * 8 / 7, verify_at=({"width": 8},)),
-            "inputs around 100",
-        ),
+        (of(lambda x: x.var(1, correction=0), lambda x: (x * x).mean(1) - x.mean(1) ** 2), "inputs around 100"),
         (of(functional.softplus, lambda x: torch.where(x < -15, x.new_zeros(()), functional.softplus(x))), "inputs around -20"),
         (of(functional.cross_entropy, picked, *CLASSES), "every third index -100"),
         (of(lambda x, y: x[:, y], lambda x, y: x[:, y.clamp(min=0)], *CLASSES), "every third index -1"),
@@ -219,6 +218,107 @@ def test_a_small_input_is_held_against_its_own_size_at_odd_sizes_too() -> None:
     assert list(found) == ["inputs times 1e-06"]
 
 
+# --- what is around it ---------------------------------------------------------------------------------------------------------------
+
+
+class Rewinds(Stock):
+    """Puts the generator back to where it was at the call before."""
+
+    kept: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        state, self.kept = self.kept, torch.get_rng_state()
+        if state is not None:
+            torch.set_rng_state(state)
+        return super().forward(x)
+
+
+def doing(change: Any) -> type[nn.Module]:
+    class Doing(Stock):
+        def forward(self, x: Tensor) -> Tensor:
+            change(self)
+            return super().forward(x)
+
+    return Doing
+
+
+def patches(module: nn.Module) -> None:
+    torch.nn.functional.silu = lambda x, inplace=False: x * x.sigmoid()  # type: ignore[assignment]
+
+
+AROUND = {
+    "the garbage collector": lambda module: gc.disable(),
+    "what is logged": lambda module: logging.disable(logging.ERROR),
+    "the recursion limit": lambda module: sys.setrecursionlimit(12_345),
+    "torch's print options": lambda module: torch.set_printoptions(precision=2),
+    "train() or eval()": lambda module: module.eval(),
+    "torch.nn.functional.silu": patches,
+}
+
+
+@pytest.mark.parametrize(("what", "change"), AROUND.items(), ids=AROUND)
+def test_what_a_call_changes_around_it_is_named_and_put_back(what: str, change: Any) -> None:
+    before = gc.isenabled(), logging.root.manager.disable, sys.getrecursionlimit(), torch.nn.functional.silu
+    try:
+        assert what in reason(layer(Stock, doing(change)))
+        assert torch.nn.functional.silu is before[3]
+    finally:
+        gc.enable()
+        logging.disable(before[1])
+        sys.setrecursionlimit(before[2])
+        torch.set_printoptions(profile="default")
+
+
+def test_a_generator_that_is_put_back_is_found() -> None:
+    assert reason(layer(Stock, Rewinds)).startswith("random numbers: it seeds torch's generator")
+
+
+def test_outputs_that_share_memory_with_each_other_are_said() -> None:
+    def apart(x: Tensor) -> tuple[Tensor, Tensor]:
+        return x + 1, (2 * x).mean(1, keepdim=True).repeat(1, 3)
+
+    def together(x: Tensor) -> tuple[Tensor, ...]:
+        return torch.cat(apart(x), 1).split([x.shape[1], 3], 1)
+
+    def over(x: Tensor) -> tuple[Tensor, Tensor]:
+        return x + 1, (2 * x).mean(1, keepdim=True).expand(-1, 3)
+
+    assert limits(of(apart, together))["memory of outputs"] == "output[1]: in the memory of output[0]"
+    assert limits(of(apart, over))["memory of outputs"] == "output[1]: in memory of its own where one number stands for many"
+
+
+def test_an_output_that_is_the_input_in_eval_alone_is_said() -> None:
+    class Copies(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return 2 * x if self.training else x.clone()
+
+    class HandsOn(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x + x if self.training else x
+
+    assert limits(of(Copies, HandsOn)) == {"memory of outputs": "output: in memory of its own, in eval() in the memory of input 0"}
+
+
+class Positions(nn.Module):
+    def table(self, tokens: int) -> int:
+        return tokens
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.arange(x.shape[1]) / self.table(x.shape[1])
+
+
+class PositionsOfTheFirst(Positions):
+    kept = 0
+
+    def table(self, tokens: int) -> int:
+        self.kept = self.kept or tokens
+        return self.kept
+
+
+def test_a_table_that_is_kept_from_the_first_size_fails_at_another() -> None:
+    assert reason(of(Positions, PositionsOfTheFirst)).startswith("another size of dimension 2: output, width longer than before: off by")
+
+
 # --- right ones --------------------------------------------------------------------------------------------------------------------
 
 
@@ -231,15 +331,18 @@ def log_softmax(x: Tensor) -> Tensor:
 def log_softmax_in_half_sums(x: Tensor) -> Tensor:
     """As off as that one, and for want of digits: so it is in float64."""
     shifted = x - x.amax(-1, keepdim=True).detach()
-    return shifted - shifted.exp().sum(-1, keepdim=True).float().log().to(x.dtype) * (1 + 2.0**-17)
+    return shifted - shifted.exp().sum(-1, keepdim=True).float().log().to(x.dtype) * (1 + 2.0**-16)
 
 
-WIDE = ({"batch": 3, "width": 8193},)
+WIDE = ({"batch": 3, "width": 4097},)
 
 
-def test_what_rounds_alone_may_be_off_by_more() -> None:
+def test_what_rounds_alone_may_be_off_by_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(in_use, "ORDER", in_use.ORDER[:5])  # the layouts; of second derivatives both are far off at that size
     assert isinstance(outcome(of(lambda x: x.log_softmax(-1), log_softmax, verify_at=WIDE)), Uses)
     assert reason(of(lambda x: x.log_softmax(-1), log_softmax_in_half_sums, verify_at=WIDE)).startswith("output: off by")
+    monkeypatch.setattr(rounding, "TIMES", 1)
+    assert reason(of(lambda x: x.log_softmax(-1), log_softmax, verify_at=WIDE)).startswith("input 0 grad: off by")
 
 
 def test_a_gradient_of_zeros_is_as_good_as_none() -> None:
@@ -325,8 +428,9 @@ def test_a_replay_that_goes_by_sums_and_corners_fails_after_timing() -> None:
 
         def forward(self, x: Tensor) -> Tensor:
             key = float(x.detach().sum()), float(x.detach().flatten()[0]), float(self.weight.detach().sum())
+            y = super().forward(x)
             if self.kept is None or self.kept[0] != key:
-                self.kept = key, super().forward(x).detach()
-            return self.kept[1] + 0 * super().forward(x)
+                self.kept = key, y.detach()
+            return self.kept[1] + (y - y.detach())
 
     assert test_replay.outcomes(test_replay.layer(BySum))["bysum"] == Failed("recheck", STALE.format(name="output"))

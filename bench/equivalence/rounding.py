@@ -5,13 +5,20 @@ computes in fewer digits than it is given does so on float64 numbers, too, and i
 """
 
 import copy
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from ..subject.arguments import cast
 from ..subject.building import in_dtype
 from ..subject.make import Subject
+from .kinds import Way
 from .observe import Values, observe
+
+if TYPE_CHECKING:
+    from .use import Use
 
 TIMES = 4  # what is allowed, of one that is off by rounding alone
 SAME = 1e-9  # of the largest value: in float64 the order of a sum changes far less
@@ -29,7 +36,24 @@ def alone(subject: Subject, name: str, exact: Values, seed: int, calls: int) -> 
         found = observe(Subject(subject.variant, module, inputs, cotangents), seed, calls).all().get(name)
     except Exception:  # noqa: BLE001  the code is the user's, and was not written for float64
         return False
-    right = exact.all()[name]
+    return _same(found, exact.all()[name])
+
+
+def in_way(way: Way, use: "Use", name: str, right: Tensor) -> bool:
+    """The same of a tensor of what a variant does in a way of use."""
+    device = next((tensor.device for tensor in use.drawn[0]), torch.device("cpu"))
+    if device.type == "mps":
+        return False
+    wide = replace(use, exact=True, built=lambda: in_dtype(use.built(), torch.float64, device))
+    try:
+        seen = way.run(wide)
+        found = (seen[0] if isinstance(seen, tuple) else seen).get(name)
+    except Exception:  # noqa: BLE001  the code is the user's, and was not written for float64
+        return False
+    return _same(found, right)
+
+
+def _same(found: Tensor | None, right: Tensor) -> bool:
     if found is None or found.dtype != right.dtype or found.shape != right.shape:
         return False
     return float((found.to(right.device) - right).abs().max()) <= SAME * float(right.abs().max())

@@ -69,23 +69,26 @@ def _generators(use: Use) -> dict[str, object]:
 
 def shared_memory(use: Use) -> Words:
     """Whose memory each output lies in, as the layer is and in eval(); and whether its own numbers lie over one another."""
+    plain = _memory_of_outputs(use, use.module())
+    in_eval = _memory_of_outputs(use, use.module().eval())
+    return {name: where if in_eval.get(name, where) == where else f"{where}, in eval() {in_eval[name]}" for name, where in plain.items()}
+
+
+def _memory_of_outputs(use: Use, module: torch.nn.Module) -> dict[str, str]:
+    subject = use.subject(module=module)
+    owners = dict(zip(map(_place, subject.inputs), subject.names(), strict=True))
+    output, held = subject.forward(), module.state_dict(keep_vars=True)
+    own = {_place(tensor) for tensor in held.values()}
+    if not states.named_alike(module) and any(_place(y) in own for y in make.tensors(output).values()):
+        raise LeftOut("its weights have other names")
+    owners |= {_place(tensor): name for name, tensor in held.items()}
     found: dict[str, str] = {}
-    for words in ("", ", in eval()"):
-        subject = use.subject()
-        subject.module.train(subject.module.training and not words)
-        owners = dict(zip(map(_place, subject.inputs), subject.names(), strict=True))
-        output = subject.forward()
-        held = subject.module.state_dict(keep_vars=True)
-        own = {_place(tensor) for tensor in held.values()}
-        if not states.named_alike(subject.module) and any(_place(y) in own for y in make.tensors(output).values()):
-            raise LeftOut("its weights have other names")
-        owners |= {_place(tensor): name for name, tensor in held.items()}
-        for name, y in make.tensors(output).items():
-            if y.numel():
-                where = f"in the memory of {owners[_place(y)]}" if _place(y) in owners else "in memory of its own"
-                over = any(stride == 0 and size > 1 for stride, size in zip(y.stride(), y.shape, strict=True))
-                found[name + words] = where + (", where one number stands for many" if over else "")
-                owners.setdefault(_place(y), name)
+    for name, y in make.tensors(output).items():
+        if y.numel():
+            where = f"in the memory of {owners[_place(y)]}" if _place(y) in owners else "in memory of its own"
+            over = any(stride == 0 and size > 1 for stride, size in zip(y.stride(), y.shape, strict=True))
+            found[name] = where + (" where one number stands for many" if over else "")
+            owners.setdefault(_place(y), name)
     return found
 
 
@@ -151,7 +154,7 @@ def _settings() -> Iterator[list[str]]:
     gc.enable()
     logging.disable(logging.NOTSET)
     sys.setrecursionlimit(kept[2] + 1)  # one that nobody sets
-    torch.set_printoptions(precision=UNUSUAL)  # type: ignore[no-untyped-call]
+    PRINTED.precision = UNUSUAL
     changed: list[str] = []
     try:
         yield changed
