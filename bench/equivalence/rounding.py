@@ -33,7 +33,7 @@ def alone(subject: Subject, name: str, exact: Values, seed: int, calls: int) -> 
     cotangents = tuple(None if each is None else each.double() for each in subject.cotangents)
     try:
         module = in_dtype(copy.deepcopy(subject.module), torch.float64, device)
-        found = observe(Subject(subject.variant, module, inputs, cotangents), seed, calls).all().get(name)
+        found = observe(replace(subject, module=module, inputs=inputs, cotangents=cotangents, compiled=None), seed, calls).all().get(name)
     except Exception:  # noqa: BLE001  the code is the user's, and was not written for float64
         return False
     return _same(found, exact.all()[name])
@@ -42,15 +42,14 @@ def alone(subject: Subject, name: str, exact: Values, seed: int, calls: int) -> 
 def in_way(way: Way, use: "Use", name: str, right: Tensor) -> bool:
     """The same of a tensor of what a variant does in a way of use."""
     device = next((tensor.device for tensor in use.drawn[0]), torch.device("cpu"))
-    if device.type == "mps":
+    if device.type == "mps" or way.traced:
         return False
     wide = replace(use, exact=True, built=lambda: in_dtype(use.built(), torch.float64, device))
     try:
-        seen = way.run(wide)
-        found = (seen[0] if isinstance(seen, tuple) else seen).get(name)
+        made = way.run(wide)
     except Exception:  # noqa: BLE001  the code is the user's, and was not written for float64
         return False
-    return _same(found, right)
+    return _same((made[0] if isinstance(made, tuple) else made).get(name), right)
 
 
 def _same(found: Tensor | None, right: Tensor) -> bool:
