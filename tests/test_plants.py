@@ -299,6 +299,23 @@ def test_an_output_that_is_the_input_in_eval_alone_is_said() -> None:
     assert limits(of(Copies, HandsOn)) == {"memory of outputs": "output: in memory of its own, in eval() in the memory of input 0"}
 
 
+def test_a_submodule_whose_output_is_not_used_gets_no_gradient_and_that_is_said() -> None:
+    class Both(nn.Module):
+        def __init__(self, width: int, _: int) -> None:
+            super().__init__()
+            self.up = nn.Linear(width, width)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.up(x).relu()
+
+    class CallsAndForgets(Both):
+        def forward(self, x: Tensor) -> Tensor:
+            self.up(x)
+            return functional.linear(x, self.up.weight, self.up.bias).relu()
+
+    assert limits(layer(Both, CallsAndForgets)) == {"hooks of submodules": "hooks of up: called forward alone"}
+
+
 class Positions(nn.Module):
     def table(self, tokens: int) -> int:
         return tokens

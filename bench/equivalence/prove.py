@@ -143,7 +143,8 @@ def _over_trials(layer: Layer, variants: tuple[str, ...], dtype: torch.dtype, de
         _judge(layer, variants, truth, _where(size, init), enter, seen)
     assert first
     seen.first, seen.usual = first, first.sizes()
-    _at_odd_sizes(layer, variants, dtype, device, enter, seen)
+    with torch_settings.one_thread():  # their time is limited, and threads that wait for cores count in it
+        _at_odd_sizes(layer, variants, dtype, device, enter, seen)
 
 
 def _at_odd_sizes(layer: Layer, variants: tuple[str, ...], dtype: torch.dtype, device: str, enter: Enter, seen: _Trials) -> None:

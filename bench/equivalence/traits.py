@@ -100,21 +100,27 @@ def _place(tensor: Tensor) -> int:
 
 
 def hooks(use: Use) -> Words:
-    """How often the hooks of each submodule are called: an adapter that hangs on one does nothing where it is passed by."""
+    """Whether the hooks of each submodule are called, forward and backward: an adapter that hangs on one does nothing where it is not."""
     subject = use.subject()
-    counts: dict[str, int] = {}
+    seen: dict[str, str] = {}
 
-    def counting(name: str) -> None:
-        def hook(*_: object) -> None:
-            counts[name] += 1
+    def watched(name: str) -> None:
+        def back_again(_: Tensor) -> None:
+            seen[name] = "called"
 
-        counts[name] = 0
+        def hook(_module: object, _inputs: object, output: object) -> None:
+            seen[name] = "called forward alone"
+            for tensor in make.tensors(output).values():
+                if tensor.requires_grad:
+                    tensor.register_hook(back_again)  # type: ignore[no-untyped-call]
+
+        seen[name] = "not called"
         subject.module.get_submodule(name).register_forward_hook(hook)
 
     for name, _ in subject.module.named_modules():
-        counting(name)
+        watched(name)
     back(subject, subject.forward())
-    return {f"hooks of {name or 'the layer'}": "called" if count else "not called" for name, count in counts.items()}
+    return {f"hooks of {name or 'the layer'}": what for name, what in seen.items()}
 
 
 # --- what is around it -----------------------------------------------------------------------------------------------------------------
