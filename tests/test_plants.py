@@ -336,6 +336,14 @@ def test_a_table_that_is_kept_from_the_first_size_fails_at_another() -> None:
     assert reason(of(Positions, PositionsOfTheFirst)).startswith("another size of dimension 2: output, width longer than before: off by")
 
 
+def test_a_dimension_that_weights_have_too_is_not_halved() -> None:
+    def by_size(x: Tensor, weight: Tensor) -> Tensor:
+        return x @ weight[: x.shape[1]]
+
+    given = of(by_size, lambda x, weight: x @ weight, parameters={"weight": randn("width", 3)})
+    assert limits(given) == {}
+
+
 # --- right ones --------------------------------------------------------------------------------------------------------------------
 
 

@@ -156,7 +156,9 @@ def another_size(place: int, use: Use) -> Found:
 
 
 def _half(use: Use, dimension: str) -> Use | None:
-    """The first half of its inputs in that dimension; None where none of them has it, or it is 1."""
+    """The first half of its inputs in that dimension; None where none of them has it, or it is 1, or a weight has it, too."""
+    if any(dimension in draw.dims for draw in use.layer.parameters.values()):
+        return None
 
     def cut(place: int, tensor: torch.Tensor) -> torch.Tensor:
         for at, name in enumerate(use.layer.draws[place].dims[: tensor.dim()]):

@@ -108,12 +108,14 @@ def loss_by(scaled):
         @staticmethod
         def forward(ctx, x, y):
             ctx.save_for_backward(x, y)
-            return picked_loss(x, y).mean()
+            return (picked_loss(x, y) * (y != -100)).sum() / (y != -100).sum()
 
         @staticmethod
         def backward(ctx, g):
             x, y = ctx.saved_tensors
-            return scaled((x.softmax(-1) - F.one_hot(y, x.shape[-1])) / len(x), g), None
+            kept = (y != -100)[:, None]
+            found = (x.softmax(-1) - F.one_hot(y.clamp(min=0), x.shape[-1])) * kept / kept.sum()
+            return scaled(found, g), None
 
     return Loss.apply
 
