@@ -150,18 +150,11 @@ def main() -> None:
     rows = [[kind, *_counts(wrong, kind), *_counts(first, kind)] for kind in sorted({row[2] for row in wrong})]
     rows.append(["all", *_counts(wrong), *_counts(first)])
     columns = ["kind", "plants", *WORDS, "at first: plants", *WORDS]
+    groups = {"twins of plants": twins, "others": others}
     more = [
-        (
-            "Right ones",
-            ["written by", "variants", "rejected", "marked or limited"],
-            [_right("twins of plants", twins), _right("others", others)],
-        ),
+        ("Right ones", ["which", "variants", "rejected", "marked or limited"], [_right(name, of) for name, of in groups.items() if of]),
         ("Every plant", ["layer, variant", "kind", "what is wrong", "verdict", "reason"], [_shown(row) for row in wrong]),
-        (
-            "Right ones that are not simply right",
-            ["layer, variant", "verdict", "reason"],
-            [_told(row) for row in right if row[4].word != "right"],
-        ),
+        ("Right ones of which something is said", ["layer, variant", "verdict", "what"], [_told(row) for row in right if row[4].why]),
         ("Time", ["suite", "variants", "seconds", "seconds per variant"], [_time(trial) for trial in trials if trial["variants"]]),
         ("Not run", ["suite", "why"], [[trial["suite"], _cell(trial["not run"])] for trial in trials if "not run" in trial]),
     ]
@@ -169,10 +162,14 @@ def main() -> None:
         "Every suite is run as it stands: `layerbench run --suite FILE --device cpu`, float32, forward and backward, nothing declared that",
         "helps. A plant is a variant with one fault; beside it stands one that is written alike without it, its twin. Caught: it failed.",
         "Marked: it ranks, with a mark or a limit that no right variant of its layer has. Missed: it ranks like a right one.",
-        "At first: by the judge as it was when the plants had been written, before anything was added for those it missed.",
+        "",
+        f"At first: by the judge as it was when the {len(first)} plants had been written, before anything was added for those it missed;",
+        "on a machine that was asked for five times its cores, so that some ways and sizes were not reached in their time. It rejected a right",
+        "scan, which has a gradient of zeros where the reference has none, and in another run a log_softmax that rounds in another way.",
+        "The judge was then mended for what it had missed. So what it says of the plants now is no forecast for faults of other kinds; the",
+        "first count is.",
     ]
-    more = [each for each in more if each[2]]
-    study.publish("blind", TITLE, columns, rows, text, chosen, "torch's own number of threads", more)
+    study.publish("blind", TITLE, columns, rows, text, chosen, "torch's own number of threads", [each for each in more if each[2]])
 
 
 def _digest(file: Path) -> str:

@@ -27,6 +27,7 @@ WORDS = {
     "autocast": "autocast",
     "denormals": "flushing of denormal numbers",
     "hooks": "number of hooks on all modules",
+    "saved": "hooks of all saved tensors",
 }
 
 FLAGS: dict[str, tuple[Callable[[], bool], Callable[[bool], object]]] = {  # what it is called -> how it is read, and set
@@ -70,6 +71,7 @@ class State:
     autocast: tuple[bool, ...]  # by the devices of AUTOCAST
     denormals: bool
     hooks: tuple[int, ...]  # how many of each kind
+    saved: bool  # whether there are any
     flags: tuple[bool, ...]  # in the order of FLAGS
     functions: tuple[object, ...]  # of torch.nn.functional, in the order of FUNCTIONS
 
@@ -88,6 +90,7 @@ def look() -> State:
         tuple(map(torch.is_autocast_enabled, AUTOCAST)),
         not float(_SMALL * 1),
         tuple(map(len, GLOBAL_HOOKS)),
+        _saved_hooks(),
         tuple(read() for read, _ in FLAGS.values()),
         tuple(vars(torch.nn.functional).get(name) for name in FUNCTIONS),
     )
@@ -148,6 +151,8 @@ def put_back(before: State) -> str:
     for hooks, count in zip(GLOBAL_HOOKS, before.hooks, strict=True):
         while len(hooks) > count:
             hooks.popitem()
+    while not before.saved and _saved_hooks():
+        torch._C._autograd._pop_saved_tensors_default_hooks()
     torch.set_default_dtype(before.dtype)
     if after.device != before.device:
         torch.set_default_device(before.device)
@@ -163,6 +168,10 @@ def put_back(before: State) -> str:
         with contextlib.suppress(OSError):  # it is gone: nothing can be put back
             os.chdir(before.folder)
     return "; ".join(changes)
+
+
+def _saved_hooks() -> bool:
+    return torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
 
 
 def _folder() -> str:
