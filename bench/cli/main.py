@@ -14,7 +14,7 @@ import typer
 
 from ..declare.mistake import Mistake
 from ..text import invocation
-from . import options
+from . import judging, options
 
 DEFAULT_SUITE = "layerbench.layers"
 DEFAULT_BUDGET = "4m"
@@ -222,6 +222,9 @@ def check(
         command="layerbench " + shlex.join(sys.argv[1:]),
     )
     raise typer.Exit(commands.check_suite(order, as_json, out))
+
+
+app.command()(judging.judge)
 
 
 def main() -> None:

@@ -41,7 +41,9 @@ class Process:
             if self._calls:
                 self._block()
 
-    def _load(self, file: str, names: list[str], arguments: str, seed: int, threads: int, state: dict[str, Any]) -> dict[str, object]:
+    def _load(
+        self, file: str, names: list[str], arguments: str, seed: int, threads: int, state: dict[str, Any], compiled: bool
+    ) -> dict[str, object]:
         """Import the file, make the module, give it the weights that it has places for."""
         torch.set_num_threads(threads)
         spec = importlib.util.spec_from_file_location("candidate", file)
@@ -58,6 +60,7 @@ class Process:
             mine = self._module.state_dict()
             if {name: list(tensor.shape) for name, tensor in mine.items()} == {name: each["shape"] for name, each in state.items()}:
                 self._module.load_state_dict({name: self._view(each) for name, each in state.items()})
+        self._module = torch.compile(self._module) if compiled else self._module
         return {"loaded": True}
 
     def _ready(self, calls: list[list[Any]]) -> dict[str, object]:

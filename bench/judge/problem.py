@@ -7,6 +7,7 @@ import ast
 import base64
 import pickle
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from torch import Tensor, nn
 from ..declare.mistake import Mistake
 
 SMALLEST = 64  # whole numbers from here on are made smaller, where a problem is too large for a machine
+SCALES = (64, 16, 4, 1)  # what they are divided by
+CALL_SECONDS = 1.0  # that a call may be expected to take
 INIT_SEED = 42
 
 
@@ -68,6 +71,43 @@ def read(file: Path, sizes: Mapping[str, int], scale: int = 1) -> Problem:
     return Problem(file.stem, file, lambda: module.Model(*arguments), draw, arguments, ("ModelNew", "Model"), used)
 
 
+def fitting(file: Path, sizes: Mapping[str, int]) -> tuple[Problem, str]:
+    """The problem as it is, or with smaller numbers where a call would take too long here; and that in a sentence.  Raises Mistake.
+
+    It is tried from small to large: a large one may take minutes, or all memory.
+    """
+    fitted: tuple[int, Problem] | None = None
+    seconds, reason = 0.0, Mistake("")
+    for scale in SCALES:
+        if fitted and seconds * (fitted[0] / scale) ** 3 > CALL_SECONDS:
+            break
+        try:
+            problem = read(file, sizes, scale)
+            seconds = _seconds(problem)
+        except Mistake:
+            raise
+        except Exception as error:  # noqa: BLE001  the problem is the user's: it may not take sizes as small
+            reason = Mistake(f"{file.name}: the reference fails: {type(error).__name__}: {error}")
+            continue
+        fitted = scale, problem
+    if not fitted:
+        raise reason
+    scale, problem = fitted
+    small = f"{file.name} is too large for this machine: whole numbers of {SMALLEST} and more were divided by {scale}; --set NAME=VALUE sets one"
+    return problem, small if scale > 1 else ""
+
+
+def _seconds(problem: Problem) -> float:
+    """Of the faster of two calls of the reference, since a first one also loads code.  Raises what it raises."""
+    module, inputs, taken = problem.module(), problem.inputs(0), []
+    with torch.no_grad():
+        for _ in range(2):
+            start = time.perf_counter()
+            module(*inputs)
+            taken.append(time.perf_counter() - start)
+    return min(taken)
+
+
 def _parsed(file: Path, text: str) -> ast.Module:
     try:
         return ast.parse(text, str(file))
@@ -102,4 +142,3 @@ def _executed(file: Path, tree: ast.Module) -> ModuleType:
     except Exception as error:
         raise Mistake(f"{file.name} cannot be read: {type(error).__name__}: {error}") from error
     return module
-

@@ -7,9 +7,8 @@ of as many calls.  Which outputs are looked at is drawn after the block.
 import copy
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +20,8 @@ from ..stats import estimates
 from ..stats.estimates import Interval
 from ..subject.building import in_dtype
 from ..subject.outputs import tensors
-from .problem import INIT_SEED, Problem
-from .stand import Out, Refused, Stand, Turn
+from .problem import Problem
+from .stand import LOAD_SECONDS, Out, Refused, Stand, Turn
 
 BLOCK_SECONDS = 0.02  # of a block of the reference
 MOST_CALLS = 64  # in a block
@@ -130,7 +129,11 @@ def _held(name: str, found: Tensor, truth: Truth) -> float:
             return off.largest / limit.largest if limit.largest else 0.0
         if not truth.moved.more():
             break
-    place = int((found.to(exact.dtype) - exact).abs().nan_to_num(0.0).argmax()) if found.is_floating_point() else int((found != exact).flatten().int().argmax())
+    place = (
+        int((found.to(exact.dtype) - exact).abs().nan_to_num(0.0).argmax())
+        if found.is_floating_point()
+        else int((found != exact).flatten().int().argmax())
+    )
     index = tuple(int(each) for each in torch.unravel_index(torch.tensor(place), exact.shape))
     expected, got = float(exact.flatten()[place]), float(found.flatten()[place])
     where = f"{name}[{', '.join(map(str, index))}]" if index else name
@@ -162,7 +165,7 @@ class Field:
 def prove(referee: Referee, stand: Stand, numbers: Numbers, calls: int) -> float:
     """A block of which every output is looked at.  Raises Refused."""
     given = numbers.some(calls)
-    turn = stand.turn(given)
+    turn = stand.turn(given, LOAD_SECONDS)  # what is compiled is compiled now
     check_block(stand, turn)
     return max(referee.check(stand, inputs, outputs) for inputs, outputs in zip(given, turn.outputs, strict=True))
 
@@ -176,7 +179,9 @@ def check_block(stand: Stand, turn: Turn, cores: float = 1.0) -> None:
     if turn.cores > cores + MORE_CORES:
         raise Refused("more-cores", f"{turn.cores:.1f} cores were at work, {cores:.0f} granted")
     if helpers := stand.helpers():
-        raise Refused("helper-process", f"{len(helpers)} other process{'es' if len(helpers) > 1 else ''} of it were there while it was timed")
+        raise Refused(
+            "helper-process", f"{len(helpers)} other process{'es' if len(helpers) > 1 else ''} of it were there while it was timed"
+        )
 
 
 def time_it(
@@ -226,7 +231,3 @@ def calls_of(stand: Stand, numbers: Numbers) -> int:
 def _median(values: Iterable[float]) -> float:
     ordered = sorted(values)
     return ordered[len(ordered) // 2]
-
-
-Make = Callable[[str], Path]
-assert INIT_SEED

@@ -76,19 +76,28 @@ class Stand:
         self._arena = torch.frombuffer(self._memory, dtype=torch.uint8)
         self._wire, theirs = socket.socketpair()
         self.said = folder / "output.txt"
-        words = [*wrapper, sys.executable, "-m", "layerbench.bench.judge.inside", str(theirs.fileno()), str(self._arena_fd), str(ARENA_BYTES)]
+        words = [
+            *wrapper,
+            sys.executable,
+            "-m",
+            "layerbench.bench.judge.inside",
+            str(theirs.fileno()),
+            str(self._arena_fd),
+            str(ARENA_BYTES),
+        ]
         environment = {name: os.environ[name] for name in KEPT if name in os.environ}
-        self._process = subprocess.Popen(
-            words,
-            cwd=folder,
-            env=environment | {"HOME": str(folder), "TMPDIR": str(folder), "TORCHINDUCTOR_COMPILE_THREADS": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=self.said.open("wb"),
-            stderr=subprocess.STDOUT,
-            pass_fds=(theirs.fileno(), self._arena_fd),
-            start_new_session=True,
-            preexec_fn=_limits(memory_bytes),
-        )
+        with self.said.open("wb") as output:
+            self._process = subprocess.Popen(
+                words,
+                cwd=folder,
+                env=environment | {"HOME": str(folder), "TMPDIR": str(folder), "TORCHINDUCTOR_COMPILE_THREADS": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                pass_fds=(theirs.fileno(), self._arena_fd),
+                start_new_session=True,
+                preexec_fn=_limits(memory_bytes),
+            )
         theirs.close()
         self._buffer = b""
         self._stopped = False
@@ -98,20 +107,23 @@ class Stand:
     def pid(self) -> int:
         return self._process.pid
 
-    def load(self, file: Path, names: Sequence[str], arguments: str, seed: int, threads: int, state: Mapping[str, Tensor]) -> None:
+    def load(
+        self, file: Path, names: Sequence[str], arguments: str, seed: int, threads: int, state: Mapping[str, Tensor], compiled: bool = False
+    ) -> None:
         """Send what it is to load, without waiting for it.  `loaded` is next."""
         places, begun = {}, 0
         for name, tensor in state.items():
             places[name], begun = self._put(tensor, begun)
-        self._ask({"do": "load", "file": str(file), "names": list(names), "arguments": arguments, "seed": seed, "threads": threads, "state": places})
+        made = {"arguments": arguments, "seed": seed, "threads": threads, "state": places, "compiled": compiled}
+        self._ask({"do": "load", "file": str(file), "names": list(names), **made})
 
     def loaded(self) -> None:
         """Raises Refused."""
         self._answer(LOAD_SECONDS, "cannot-load")
         self._stop()
 
-    def turn(self, calls: Sequence[Sequence[object]]) -> Turn:
-        """One block: every call once.  Raises Refused."""
+    def turn(self, calls: Sequence[Sequence[object]], patience: float = BLOCK_SECONDS) -> Turn:
+        """One block: every call once.  Raises Refused, also after so many seconds."""
         self._continue()
         tensors: list[tuple[dict[str, object], Tensor]] = []
         begun, laid = 0, []
@@ -134,12 +146,12 @@ class Stand:
         self._wire.send(GO)
         start = time.perf_counter()
         self._continue()
-        answer = self._line(BLOCK_SECONDS)
+        answer = self._line(patience)
         self._stop()
         seconds = time.perf_counter() - start
         cores = (self._cpu() - before) / seconds
         found = self._read_answer(answer, "raises")
-        return Turn(seconds, cores, tuple(tuple(map(_out, call)) for call in found["outputs"]))  # type: ignore[union-attr, attr-defined]
+        return Turn(seconds, cores, _outs(found, len(calls)))
 
     def read(self, out: Out) -> Tensor:
         """A copy of an output, from its memory, while it is stopped.  Raises Refused where there is no such memory."""
@@ -156,12 +168,15 @@ class Stand:
         return [each.pid for each in psutil.Process(self.pid).children(recursive=True)]
 
     def close(self) -> None:
+        if self._arena_fd < 0:
+            return
         if self._process.returncode is None:
             for pid in (*self.helpers(), self.pid):
                 os.kill(pid, signal.SIGKILL)
             self._process.wait()
         self._wire.close()
         os.close(self._arena_fd)
+        self._arena_fd = -1
 
     # --- the arena -----------------------------------------------------------------------------------------------------------------
 
@@ -252,6 +267,17 @@ class Stand:
 
 def _limits(memory_bytes: int) -> "Callable[[], None] | None":
     return (lambda: resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))) if memory_bytes else None
+
+
+def _outs(found: Mapping[str, object], calls: int) -> tuple[tuple[Out, ...], ...]:
+    """Raises Refused for an answer that a candidate has made up, as far as it can be seen."""
+    try:
+        outs = tuple(tuple(map(_out, call)) for call in found["outputs"])  # type: ignore[attr-defined]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise Refused("speaks-out-of-turn", "it answered in the place of its process") from None
+    if len(outs) != calls:
+        raise Refused("speaks-out-of-turn", f"it answered for {len(outs)} calls of {calls}")
+    return outs
 
 
 def _out(words: Sequence[object]) -> Out:
