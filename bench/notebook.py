@@ -23,7 +23,7 @@ from .declare.inputs import Draw
 from .declare.layer import NOISE_FLOOR, Layer
 from .declare.mistake import Mistake
 from .declare.variant import Variant
-from .equivalence import verify
+from .equivalence import repeatable
 from .machine import environment
 from .stats import estimates
 from .stats.estimates import Interval
@@ -125,7 +125,7 @@ def _compared(layer: Layer, point: Point, seconds: float) -> Comparison:
     cell = Cell(layer, point, tuple(layer.variants), {}, lambda stage, variant: None, cold=False)
     _raise_for(cell.out.get(REFERENCE))
     with torch_settings.untouched():
-        verify.check_not_random(layer, cell.truth)
+        repeatable.check_not_random(layer, cell.truth)
     checked = "on these inputs and on their numbers in another order"
     if OTHER in cell.out:
         return Comparison(False, _reason(cell.out[OTHER]), checked)

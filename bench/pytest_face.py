@@ -3,9 +3,10 @@
     from layerbench.bench.pytest_face import points
     test_point = points("my_layers.py")
 
-then  pytest --benchmark-only -k 'softmax and batch16'.  Every test first verifies its variant, then hands the step to the `benchmark`
-fixture.  pytest-benchmark measures one test after the other, so drift of the machine is in these figures: for ratios use
-`layerbench run`, which interleaves.
+then  pytest --benchmark-only -k 'softmax and batch16'.  Every test first verifies its variant, and the first of a layer, dtype and variant
+proves it as `layerbench run` does, at odd sizes and in all ways of use; then the step goes to the `benchmark` fixture.
+pytest-benchmark measures one test after the other, so drift of the machine is in these figures: for ratios use `layerbench run`, which
+interleaves.
 """
 
 import sys
@@ -17,16 +18,19 @@ from typing import Any, NoReturn
 import pytest
 import torch
 
+from .cell.once import Once
+from .data.record import Failed
 from .declare.layer import Layer
 from .declare.mistake import Mistake
-from .equivalence import replay, verify, weakness
+from .equivalence import repeatable, replay, verify, weakness
+from .equivalence.prove import Proof
 from .equivalence.tolerance import Mismatch
 from .equivalence.verify import Truth
 from .machine import environment
 from .plan import planning
 from .plan.planning import Selection, Task
 from .profiling import compiling
-from .subject import make, states
+from .subject import dynamo, make, states
 from .subject.fault import in_words
 from .subject.make import Subject
 from .suite import mount
@@ -57,12 +61,16 @@ def points(suite: str = mount.DEFAULT, steps: Sequence[str] = ()) -> Callable[..
         for variant in task.variants
     ]
 
+    once = Once(lambda stage, variant: None)
+
     @pytest.mark.filterwarnings("ignore:Benchmark fixture was not used")  # where a variant fails before it is timed
     @pytest.mark.parametrize(("layer", "task", "variant"), cases)
     def test_point(benchmark: Any, layer: Layer, task: Task, variant: str) -> None:
         __tracebackhide__ = _hidden
+        _skip(layer, task, variant)
+        proof = once.proofs(layer, (variant,), task.point)[variant]
         with make.mode(task.point.step):
-            _measure(benchmark, layer, task, variant)
+            _measure(benchmark, layer, task, variant, proof)
 
     return test_point
 
@@ -84,24 +92,33 @@ def _found(suite: str, caller: str | None) -> str:
     )
 
 
-def _measure(benchmark: Any, layer: Layer, task: Task, variant: str) -> None:
-    """Skip what this device cannot run, verify, and benchmark one step."""
+def _skip(layer: Layer, task: Task, variant: str) -> None:
+    """What this device cannot run."""
+    declared, device = layer.variants[variant], task.point.device
+    if declared.devices not in ("any", "cpu" if device == "cpu" else "gpu"):
+        pytest.skip(f"{variant} is declared for devices={declared.devices!r}, and this point is on {device}")
+    if declared.compile and device == "cpu" and (missing := compiling.missing_compiler()):
+        pytest.skip(missing)
+
+
+def _measure(benchmark: Any, layer: Layer, task: Task, variant: str, proof: Proof | Failed) -> None:
+    """Verify, and benchmark one step."""
     __tracebackhide__ = _hidden
     point = task.point
-    declared = layer.variants[variant]
-    if declared.devices not in ("any", "cpu" if point.device == "cpu" else "gpu"):
-        pytest.skip(f"{variant} is declared for devices={declared.devices!r}, and this point is on {point.device}")
-    if declared.compile and point.device == "cpu" and (missing := compiling.missing_compiler()):
-        pytest.skip(missing)
     benchmark.group = point.id
     failed: Exception | None = None
     try:
         truth, subject, fresh, weak = _verified(layer, task, variant)
+        if isinstance(proof, Failed):  # only now: what the variant raises here is shown with its own code
+            failed = (Mistake if proof.stage == "declare" else Mismatch)(proof.reason)
     except Exception as error:  # noqa: BLE001  the code is the user's; told outside of this block, or pytest shows both
         failed = error
     if failed:
         _told(variant, failed)
     call = make.call(subject, point.step)
+    if isinstance(proof, Proof) and proof.uses:
+        weak += proof.uses.mark
+        benchmark.extra_info["limits"] = proof.uses.limits
     if weak:
         benchmark.extra_info["weak checks"] = weak
         warnings.warn(WeakCheck(f"{point.layer}: {'; '.join(weak)}"), stacklevel=1)
@@ -125,13 +142,13 @@ def _verified(layer: Layer, task: Task, variant: str) -> tuple[Truth, Subject, S
     """
     point = task.point
     truth = verify.truth(layer, point.size, getattr(torch, point.dtype), point.device, seed=0)
-    verify.check_not_random(layer, truth)
+    repeatable.check_not_random(layer, truth)
     subject, fresh = (
         make.subject(variant, make.variant_module(layer, variant, point.size, truth.weights), truth.inputs, truth.cotangents)
         for _ in range(2)
     )
     if layer.variants[variant].compile:
-        compiling.forget()
+        dynamo.forget()
         compiling.compile_cold(subject, any(cotangent is not None for cotangent in truth.cotangents), cold=False)
         states.load(subject.module, truth.weights)  # as drawn: to compile it was called, which may change its buffers
     verify.judge(subject, truth)

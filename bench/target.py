@@ -16,7 +16,7 @@ from .declare.mistake import DeviceLost, Mistake
 from .machine import environment
 from .process.ncu import COUNTED, ORDER, Count, Counted
 from .profiling import compiling
-from .subject import make, torch_settings
+from .subject import dynamo, make, torch_settings
 from .subject.fault import in_words
 from .subject.make import Drawn
 from .suite import identity, mount
@@ -71,7 +71,7 @@ def _warmed(layer: Layer, variant: str, order: Count, drawn: Drawn) -> Call:
     module = make.variant_module(layer, variant, order.point.size, drawn.weights)
     subject = make.subject(variant, module, drawn.inputs, drawn.cotangents)
     if layer.variants[variant].compile:
-        compiling.forget()
+        dynamo.forget()
         compiling.compile_cold(subject, any(cotangent is not None for cotangent in drawn.cotangents), cold=False)
     call = make.call(subject, order.point.step)
     for _ in range(WARM):

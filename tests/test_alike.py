@@ -14,6 +14,7 @@ from layerbench.bench.cell.cell import Cell
 from layerbench.bench.data.record import Measured, Point, Timing
 from layerbench.bench.declare.layer import NOISE_FLOOR
 from layerbench.bench.profiling import compiling, work
+from layerbench.bench.subject import dynamo
 from layerbench.bench.subject.make import Subject
 from layerbench.bench.timing.clock import FakeClock
 from layerbench.bench.timing.measure import Limit
@@ -135,10 +136,10 @@ def test_compiled_copies_are_alike_too_and_the_doubles_that_are_weighed_compile_
     if missing := compiling.missing_compiler():
         pytest.skip(missing)
     found = made(compile=True)
-    graphs = compiling.graphs_so_far()
+    graphs = dynamo.graphs()
     outcomes = found.measure("training", FakeClock(lambda variant, number: 1e-3), Limit(0.01), None)
     assert all(isinstance(outcome, Measured) for outcome in outcomes.values()), outcomes
-    assert compiling.graphs_so_far() == graphs
+    assert dynamo.graphs() == graphs
     all_alike(found)
 
 

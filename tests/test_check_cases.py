@@ -141,6 +141,15 @@ def renamed(root: Path) -> Case:
     return check(root, "--against", "main", "--suite", "layers/swish.py")
 
 
+def renamed_layer(root: Path) -> Case:
+    """The layer has another name, and does more than it must."""
+    return changed(root, {"layers/silu.py": SLOW.replace('"silu"', '"swish"').replace("silu = ", "swish = ")}, "-k", "plain and swish")
+
+
+def by_the_old_name(root: Path) -> Case:
+    return changed(root, {"layers/silu.py": SILU.replace('"silu"', '"swish"').replace("silu = ", "swish = ")}, "-k", "silu")
+
+
 def linked(root: Path) -> Case:
     """A repository that is reached, and in which the suite is named, by a symbolic link above it."""
     toy.make(root, FILES)
@@ -272,8 +281,12 @@ def environment(root: Path) -> dict[str, str]:
     return {**os.environ, "TMPDIR": str(folder), **real}
 
 
+DEVICE_LOCK = "layerbench-cpu.lock"  # all runs and checks of a machine share it, so none of them removes it
+
+
 def left(root: Path) -> list[str]:
-    return [*worktrees(root)[1:], *(path.name for path in Path(tempfile.gettempdir(), root.parent.name).glob("layerbench-*"))]
+    folder = Path(tempfile.gettempdir(), root.parent.name)
+    return [*worktrees(root)[1:], *(path.name for path in folder.glob("layerbench-*") if path.name != DEVICE_LOCK)]
 
 
 def worktrees(root: Path) -> list[str]:
@@ -284,7 +297,7 @@ CASES: dict[str, Callable[[Path], Case]] = {
     **{each.__name__: each for each in (slower, faster, unchanged, documented, added, deleted, renamed, linked, wrong, different)},
     **{each.__name__: each for each in (head_broken, base_broken, older_harness, hungry, edited, by_plain_name, unknown)},
     **{each.__name__: each for each in (bisected, killed, terminated, behind, neither)},
-    **{each.__name__: each for each in (shallow, new_suite)},
+    **{each.__name__: each for each in (shallow, new_suite, renamed_layer, by_the_old_name)},
     "deletion_allowed": lambda root: deleted(root, "--allow-missing"),
     "difference_allowed": lambda root: different(root, "--allow-different"),
 }
@@ -367,6 +380,18 @@ def test_a_symbolic_link_above_the_suite_changes_nothing(cases: dict[str, Case])
 
 def test_a_renamed_file_is_the_same_layer(cases: dict[str, Case]) -> None:
     assert (cases["renamed"].code, cases["renamed"].verdicts) == (0, {"silu stock": "unchanged", "silu plain": "unchanged"})
+
+
+def test_a_renamed_layer_is_held_against_the_one_that_it_was(cases: dict[str, Case]) -> None:
+    case = cases["renamed_layer"]
+    assert (case.code, case.verdicts) == (1, {"swish plain": "slower"}), case.err
+    assert case.found["notes"][0].startswith("paired swish with silu of the base (renamed, 8")
+
+
+def test_who_asks_for_a_renamed_layer_by_its_old_name_is_told_the_new_one(cases: dict[str, Case]) -> None:
+    case = cases["by_the_old_name"]
+    assert case.code == 2
+    assert "besides, silu is called swish at the head" in case.err
 
 
 def test_a_head_with_other_values_is_wrong(cases: dict[str, Case]) -> None:

@@ -1,10 +1,12 @@
 """What a layer's code consists of: which files are reached, which edits change it, and what two copies of a tree would share."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from toy_repository import write
+from toy_repository import isolate, make, write
 
 from layerbench.bench.suite import copies
 from layerbench.bench.suite.closure import Closure, changed, closures, elsewhere
@@ -353,7 +355,87 @@ def test_a_copy_of_what_lies_deep_in_the_tree_is_told(
     layer = root / BELOW / "bench/layers/a.py"
     code = closures(root, [layer], root)[layer]
     copies._distributions.cache_clear()
-    assert elsewhere(code, layer, root) == (("mine", copy / "mine") if found else None)
+    begins = any(path.endswith("__init__.py") for path in tree)  # else projects may share the name, and the next one counts
+    told = ("mine", copy / "mine") if begins else ("mine.ops", copy / "mine/ops.py")
+    assert elsewhere(code, layer, root) == (told if found else None)
     if found:
         project = BELOW if f"{BELOW}/pyproject.toml" in tree else "."
-        assert copies.project(root, code.files, "mine") == project
+        assert copies.project(root, code.files, told[0].split(".")[-1]) == project
+
+
+MODERN = '[project]\nname = "mine-kernels"\n'
+
+
+@pytest.mark.parametrize(
+    ("project", "text", "folder"),
+    [
+        ("setup.py", 'from setuptools import setup\nsetup(name="mine-kernels")\n', "src/mine"),
+        ("setup.py", 'from setuptools import setup\nNAME = "mine_kernels"\nsetup(name=NAME)\n', "src/mine"),
+        ("setup.cfg", "[metadata]\nname = Mine.Kernels\n", "src/mine"),
+        ("pyproject.toml", '[tool.poetry]\nname = "mine-kernels"\n', "src/mine"),
+        ("pyproject.toml", MODERN, "lib/stuff"),
+        ("pyproject.toml", MODERN, "src/without_init/mine"),
+    ],
+    ids=["setup.py", "a name in a variable", "setup.cfg", "poetry", "a folder of another name", "no __init__.py"],
+)
+def test_whatever_a_project_calls_itself_in_and_its_folder_the_copy_of_it_is_told(
+    project: str, text: str, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copy begins with another file than the source, so only the project's name says that it is one."""
+    begin = {} if "without_init" in folder else {f"{BELOW}/{folder}/__init__.py": "VERSION = 2"}
+    files = {f"{BELOW}/{project}": text, f"{BELOW}/{folder}/ops.py": "x = 2", f"{BELOW}/other/__init__.py": "", **begin}
+    root = write(tmp_path / "tree", {**files, "bench/layers/a.py": "from mine import ops", "pyproject.toml": '[project]\nname = "all"\n'})
+    there = {"mine/ops.py": "x = 1"} | ({"mine/__init__.py": "VERSION = 1"} if begin else {})
+    copy = write(tmp_path / "site", {**there, "mine_kernels-1.dist-info/METADATA": "Name: mine-kernels\nVersion: 1\n"})
+    write(copy, {"mine_kernels-1.dist-info/top_level.txt": "mine\n"})
+    monkeypatch.syspath_prepend(str(copy))
+    copies._distributions.cache_clear()
+    layer = root / "bench/layers/a.py"
+    code = closures(root, [layer], root)[layer]
+    assert f"{BELOW}/{folder}/ops.py" in code.files
+    assert elsewhere(code, layer, root) == (("mine", copy / "mine") if begin else ("mine.ops", copy / "mine/ops.py"))
+    assert copies.project(root, code.files, "mine" if begin else "ops") == BELOW
+    write(root, {f"{BELOW}/{project}": text.replace("ine", "eta")})
+    copies._names.cache_clear()
+    assert closures(root, [layer], root)[layer].files == ("bench/layers/a.py",)
+    copies._distributions.cache_clear()
+
+
+def test_of_two_projects_that_share_a_name_each_is_looked_up_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As company.one, installed in editable form, and company.two, installed as a copy."""
+    trees = {name: f"libs/{name}/src/company/{name}" for name in ("one", "two")}
+    files = {f"{folder}/__init__.py": "" for folder in trees.values()} | {f"{folder}/ops.py": "x = 1" for folder in trees.values()}
+    projects = {f"libs/{name}/pyproject.toml": f'[project]\nname = "company-{name}"\n' for name in trees}
+    text = "import company.one.ops\nfrom company.two.ops import x"
+    root = write(tmp_path / "tree", {**files, **projects, "layers/a.py": text})
+    copy = write(tmp_path / "site", {"company/two/__init__.py": "", "company/two/ops.py": "x = 1"})
+    for name in trees:
+        about = {"METADATA": f"Name: company-{name}\nVersion: 1\n", "top_level.txt": "company\n"}
+        write(copy, {f"company_{name}-1.dist-info/{file}": words for file, words in about.items()})
+    monkeypatch.syspath_prepend(str(copy))
+    monkeypatch.syspath_prepend(str(root / "libs/one/src"))
+    copies._distributions.cache_clear()
+    code = closure(root)
+    assert {f"{folder}/ops.py" for folder in trees.values()} < set(code.files)
+    assert elsewhere(code, root / "layers/a.py", root) == ("company.two", copy / "company/two")
+    assert copies.project(root, code.files, "two") == "libs/two"
+    monkeypatch.syspath_prepend(str(root / "libs/two/src"))
+    assert elsewhere(code, root / "layers/a.py", root) is None
+    copies._distributions.cache_clear()
+
+
+def test_the_sentence_names_the_install_that_mends_it_from_where_the_user_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    isolate(tmp_path, monkeypatch)
+    package = {"pyproject.toml": MODERN, "src/mine/__init__.py": "", "src/mine/ops.py": "x = 1"}
+    files = {f"{BELOW}/{name}": text for name, text in package.items()} | {"suites/fast/a.py": "from mine.ops import x"}
+    root = make(tmp_path / "a tree", files)
+    about = {"METADATA": "Name: mine-kernels\nVersion: 1\n", "top_level.txt": "mine\n"}
+    site = write(tmp_path / "site", {"mine/__init__.py": "", "mine/ops.py": "x = 1"})
+    write(site, {f"mine_kernels-1.dist-info/{name}": text for name, text in about.items()})
+    write(root, {f"{BELOW}/src/mine/ops.py": "x = 2"})
+    monkeypatch.setenv("PYTHONPATH", f"{site}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    words = [sys.executable, "-m", "layerbench.bench", "check", "--against", "main", "--suite", "fast", "--out", str(tmp_path)]
+    done = subprocess.run(words, cwd=root / "suites", capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert f"a.py imports mine, which this Python takes from {site / 'mine'}" in done.stderr
+    assert done.stderr.strip().endswith(f"python -m pip install --editable ../{BELOW}")

@@ -6,7 +6,8 @@ import pytest
 from check_example import check, slower, timed
 
 from layerbench.bench.check import command as check_command
-from layerbench.bench.check.command import Edited, Order
+from layerbench.bench.check.command import Order
+from layerbench.bench.check.sources import Edited
 from layerbench.bench.cli import commands, main
 from layerbench.bench.declare.mistake import Mistake
 from layerbench.bench.plan.planning import Selection

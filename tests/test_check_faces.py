@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import check_example as make
 import pytest
 from check_example import check, estimate, row, slower, timed
+from markdown_it import MarkdownIt
 from msgspec import structs
 from rich.console import Console
 
@@ -109,7 +110,7 @@ def test_a_side(side, text):
         (
             check(row("larger", exact=(make.SAVED,)), row("missing"), row("missing"), row("different"), row("unchanged")),
             f"2 of 4 benchmarks are missing, the first {SLOWER}; 1 has a reference that computes something else; 1 got larger. "
-            "Compared with main (1a2b3c4); the other 1: 1 unchanged.",
+            "Compared with main (1a2b3c4); the other 1: 1 unchanged. What was removed on purpose passes with --allow-missing.",
         ),
         (
             check(row("larger", exact=(make.SAVED,)), timed("clear")),
@@ -185,6 +186,28 @@ def test_what_was_not_compared_is_said_first_with_its_cause():
     assert exit_code(whole) == 0
 
 
+def test_whatever_comes_together_the_sentence_counts_what_was_not_compared_and_what_stayed_open():
+    dice = random.Random(1)
+    for _ in range(2_000):
+        kinds = dice.choices([*words.ORDER], k=dice.randint(1, 5))
+        chosen = [timed(kind) if kind in words.TIMED else row(kind, reason=f"because of {kind}") for kind in kinds]
+        said = spoken.sentence(check(*chosen))
+        for kind in {"inconclusive", "new", "skipped"} & set(kinds):
+            assert f"{kinds.count(kind)} {kind}" in said, said
+        if "not compared" in kinds:
+            assert re.search(
+                rf"({kinds.count('not compared')} benchmarks? w\w+|Nothing was compared: .*) ?not compared.*because of not", said
+            ), said
+
+
+def test_of_several_causes_each_has_its_number_the_most_frequent_first():
+    causes = ("x is gone", "y died", "y died", "z", "u")
+    said = spoken.sentence(check(timed("clear"), *(row("not compared", batch=number, reason=why) for number, why in enumerate(causes))))
+    assert said.startswith("5 benchmarks were not compared: 2 since y died; 1 since x is gone; 1 since z; and 1 other cause. No layer got")
+    alone = spoken.sentence(check(*(row("not compared", batch=number, reason=why) for number, why in enumerate(causes[:3]))))
+    assert alone == "Nothing was compared: 3 not compared (2 since y died; 1 since x is gone)."
+
+
 @pytest.mark.parametrize(
     ("percent", "seconds", "said"),
     [
@@ -199,6 +222,22 @@ def test_where_nothing_was_decided_it_is_no_pass_and_a_budget_that_would_do_is_n
     whole = structs.replace(check(open_), seconds=20.0, stages={"timing": seconds} if seconds else {})
     assert exit_code(whole) == 4
     assert spoken.sentence(whole) == f"Nothing was decided: 1 benchmark compared with main (1a2b3c4), 1 inconclusive.{said and ' '}{said}"
+
+
+def test_where_the_time_was_up_before_the_first_look_a_budget_is_named_too():
+    open_ = [structs.replace(row("inconclusive", batch=batch), units=make.units(0.0, 2)) for batch in (1, 2)]
+    whole = structs.replace(check(*open_), seconds=20.0, control=(make.control(),))
+    said = "Nothing was compared: 2 inconclusive. About --budget 30s would tell: nothing is decided before there are 4 units of each."
+    assert (exit_code(whole), spoken.sentence(whole)) == (4, said)
+
+
+def test_a_commit_against_itself_is_told():
+    """As a push to main that is checked against main: no reader shall take it for a comparison."""
+    same = structs.replace(make.HEAD, commit=make.BASE.commit, dirty=False)
+    said = "Base and head are one commit, main (1a2b3c4), so nothing can have changed (name an earlier one, as HEAD~1): 1 benchmark has the"
+    assert spoken.sentence(check(row("unchanged"), head=same)).startswith(said)
+    for other in (structs.replace(same, dirty=True), make.HEAD):
+        assert spoken.sentence(check(row("unchanged"), head=other)).startswith("Nothing that could make a layer slower has changed")
 
 
 def test_rows_are_ordered_failures_first_and_the_worst_of_them_first():
@@ -256,7 +295,7 @@ def small() -> Check:
 
 WIDE = """\
 1 of 4 benchmarks got slower, softmax-forward-cpu-float32-batch8-width1024-function by 7.9 % (6.0 to 9.8 %); 1 is wrong; 1 is missing. Compared with main
-(1a2b3c4); the other 2: 1 inconclusive, 1 unchanged.
+(1a2b3c4); the other 2: 1 inconclusive, 1 unchanged. What was removed on purpose passes with --allow-missing.
 note: another run was measuring on cpu
 control: base against itself +0.2 % (-0.4 to +0.8 %)
 verdict       benchmark                                                               change  detectable  units  exact numbers
@@ -287,7 +326,8 @@ def test_a_narrow_terminal():
 1 of 4 benchmarks got slower,
 softmax-forward-cpu-float32-batch8-width1024-function by 7.9 % (6.0 to 9.8 %); 1
 is wrong; 1 is missing. Compared with main (1a2b3c4); the other 2: 1
-inconclusive, 1 unchanged.
+inconclusive, 1 unchanged. What was removed on purpose passes with
+--allow-missing.
 note: another run was measuring on cpu
 control: base against itself +0.2 % (-0.4 to +0.8 %)
 wrong         gelu-forward-cpu-float32-batch8-width1024-function
@@ -339,12 +379,14 @@ def test_no_line_is_wider_than_the_terminal_and_none_obeys_a_foreign_code(width)
 
 
 SUMMARY = """\
+<!-- layerbench check -->
 ### Regression check: failed
 
-**1 of 4 benchmarks got slower, softmax-forward-cpu-float32-batch8-width1024-function by 7.9 % (6.0 to 9.8 %); 1 is wrong; 1 is missing. Compared with main (1a2b3c4); the other 2: 1 inconclusive, 1 unchanged.**
+**1 of 4 benchmarks got slower, softmax-forward-cpu-float32-batch8-width1024-function by 7.9 % (6.0 to 9.8 %); 1 is wrong; 1 is missing. Compared with main (1a2b3c4); the other 2: 1 inconclusive, 1 unchanged. What was removed on purpose passes with --allow-missing.**
 
 - another run was measuring on cpu
 - control: base against itself +0.2 % (-0.4 to +0.8 %)
+- smallest slow-down that could have been seen, by benchmark: 2.1 % to 8.9 % (<code>linear-forward-cpu-float32-batch8-width1024-function</code>)
 
 | benchmark | verdict | change (95 % interval) | smallest detectable | units | exact numbers, reason |
 |---|---|---:|---:|---:|---|
@@ -361,7 +403,7 @@ SUMMARY = """\
 
 </details>
 
-AMD EPYC 7B13, 2 cores, 1 thread; Python 3.11.7, torch 2.13.0, triton 3.7.0; both sides in one process
+base main (1a2b3c4), head working tree (5d6e7f8 + changes); AMD EPYC 7B13, 2 cores, 1 thread; Python 3.11.7, torch 2.13.0, triton 3.7.0; both sides in one process
 """  # noqa: E501  a row of a table is one line
 
 
@@ -374,7 +416,33 @@ def test_strict_has_open_rows_in_the_table_of_the_summary():
     assert markdown.summary(check(*rows)).index("| inconclusive |") > markdown.summary(check(*rows)).index("<details>")
     strict = markdown.summary(check(*rows, strict=True))
     assert strict.index("| inconclusive |") < strict.index("<details>")
-    assert strict.startswith("### Regression check: inconclusive\n")
+    assert strict.startswith("<!-- layerbench check -->\n### Regression check: inconclusive\n")
+
+
+def test_the_summary_says_what_was_not_compared_a_line_for_each_cause():
+    apart = [row("not compared", batch=batch, reason="the base lacks a_b") for batch in range(5)]
+    more = [row("skipped", reason="needs a GPU"), row("new")]
+    head, _, _ = markdown.summary(check(timed("clear"), *apart, *more)).partition("<details>")
+    (cause,) = [line for line in head.splitlines() if line.startswith("- 5 not compared: the base lacks a&#95;b (<code>softmax-forward-")]
+    assert cause.count("<code>") == 3 and cause.endswith("</code> and 2 more)")
+    assert "- 1 skipped: needs a GPU (<code>" in head and "- 1 new: only the head has it (<code>" in head
+    many = [row("not compared", batch=batch, reason=f"cause {batch}") for batch in range(30)]
+    assert "- 20 more causes are in the page\n" in markdown.summary(check(*many))
+
+
+def test_the_summary_says_nothing_of_what_could_be_seen_on_an_unreliable_machine():
+    assert "could have been seen: 1.2 %\n" in markdown.summary(check(timed("clear")))
+    assert "could have been seen" not in markdown.summary(check(timed("clear"), unreliable="the base differs from itself"))
+    assert "could have been seen" not in markdown.summary(check(row("unchanged")))
+
+
+def test_a_client_finds_the_summary_by_its_first_line_and_no_reader_sees_it():
+    shown = markdown.summary(make.example())
+    assert shown.startswith(f"{markdown.MARK}\n") and shown.count(markdown.MARK) == 1
+    rendered = MarkdownIt("gfm-like", {"linkify": False}).render(shown)
+    assert "layerbench check" not in re.sub(r"<!--.*?-->", "", rendered)
+    assert rendered.count("<table>") == 2 and rendered.count("<li>") == 5
+    assert rendered.count("<tr>") == 2 + len(make.every())
 
 
 def test_markdown_of_hostile_names_has_no_markup_of_theirs():

@@ -1,6 +1,7 @@
 """What a worker says of two mounted sides: whether they may live in one process, and why not.  In this process, nothing is timed."""
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -92,3 +93,22 @@ def test_the_head_is_verified_and_weighed_and_references_are_compared(tmp_path: 
     then, now = (session.answer(SketchReference(side, POINT)) for side in ("base", "head"))
     assert isinstance(then, Sketched) and isinstance(now, Sketched)
     assert (difference(then, now), then.tensors["output"].shape) == ("", (4, 8))
+
+
+def test_alone_the_base_stands_in_its_own_tree_and_its_files_are_found_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write(
+        tmp_path / "base",
+        {"layers/silu.py": LAYER + "from pathlib import Path\nWORDS = Path('words.txt').read_text()", "words.txt": "at the base"},
+    )
+    write(tmp_path / "head", {"words.txt": "at the head"})
+    monkeypatch.chdir(tmp_path / "head")
+    session = Sides(lambda stage, variant: None)
+    answer = session.answer(DescribeSides({"base": f"{root}/layers"}, {"base": str(root)}, 0, here=str(root)))
+    assert isinstance(answer, DescribedSides)
+    assert answer.layers["base"][0].file == str(root / "layers/silu.py")
+    (module,) = {
+        sys.modules[name] for name in sys.modules if name.endswith(".suite.silu") and sys.modules[name].__file__.startswith(str(root))
+    }  # type: ignore[union-attr]
+    assert module.WORDS == "at the base"

@@ -1,5 +1,6 @@
 """The two sides of a check as folders: which commit is meant, where it is checked out, and that nothing is left or disturbed."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,9 +12,10 @@ import pytest
 import toy_repository
 from toy_repository import commit, git, make, write
 
-from layerbench.bench.check import base, caches, dependencies, submodules
+from layerbench.bench.check import base, caches, dependencies, mounting, neighbours, submodules
 from layerbench.bench.check.worktrees import base_path, checked_out, dirty, head_commit, repository, resolve
 from layerbench.bench.declare.mistake import Mistake
+from layerbench.bench.machine import lock
 from layerbench.bench.suite.closure import Closure
 
 SOFTMAX = "import torch\n\n\ndef softmax(x):\n    e = torch.exp(x)\n    return e / e.sum()\n"
@@ -373,6 +375,26 @@ def test_a_submodule_that_is_not_here_is_told_with_what_to_type(tmp_path: Path) 
     assert submodules.missing(root, "HEAD") == {"layers/lib": why}
 
 
+def test_where_git_cannot_list_another_worktree_the_files_alone_are_put_in_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, _ = with_submodule(tmp_path)
+    commit(write(root, {"layers/hidden.py": "", ".gitattributes": "layers/hidden.py export-ignore\n"}))
+    places = [root / ".git", root / ".git" / "modules" / "layers" / "lib"]
+    before = [sorted((path, path.stat().st_mtime_ns) for path in place.rglob("*")) for place in places]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda path, mode: not Path(path).is_relative_to(root))
+        with checked_out(root, "HEAD") as folder:
+            assert listed(root) == [str(root)]
+            names = ("layers/softmax.py", "layers/hidden.py", "layers/lib/lib.py", "layers/lib/deep/deep.py")
+            assert [name for name in names if not (folder / name).is_file()] == []
+            assert not list(folder.rglob(".layerbench-index"))
+    assert not folder.exists()
+    assert before == [sorted((path, path.stat().st_mtime_ns) for path in place.rglob("*")) for place in places]
+    with checked_out(root, "HEAD"):
+        assert len(listed(root)) == 2
+
+
 # Which commit a branch stands for.
 
 
@@ -410,9 +432,22 @@ def test_without_a_commit_in_common_the_branch_itself_is_compared_and_that_is_sa
     git(toy, "checkout", "--quiet", "main")
     found = base.base(toy, "other", tip=False)
     assert (found.commit, found.ref) == (tip, "other")
-    assert found.note == (
-        "HEAD and other have no commit in common in this clone, so other as it is now was compared; their histories have nothing in common"
-    )
+    assert found.note == "the histories of HEAD and other have nothing in common, so other as it is now was compared"
+
+
+def test_in_a_shallow_clone_that_ends_before_the_merge_base_nobody_is_blamed_for_being_behind(toy: Path, tmp_path: Path) -> None:
+    git(toy, "checkout", "--quiet", "-b", "topic")
+    commit(write(toy, {"topic.txt": "x"}))
+    git(toy, "checkout", "--quiet", "main")
+    tip = commit(write(toy, {"main.txt": "x"}))
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "--quiet", "--depth", "1", "--branch", "topic", toy.as_uri(), str(clone))
+    git(clone, "fetch", "--quiet", "--depth", "1", "origin", "main:refs/remotes/origin/main")
+    with pytest.raises(Mistake, match="no commit in common in it; type  git fetch --unshallow"):
+        base.base(clone, "origin/main", tip=False)
+    assert base.base(clone, "origin/main", tip=True).commit == tip
+    git(clone, "fetch", "--quiet", "--unshallow")
+    assert base.base(clone, "origin/main", tip=False).ref == "merge base with origin/main"
 
 
 @pytest.mark.parametrize("ref", ["", "origin/", "  "])
@@ -475,6 +510,16 @@ def test_files_and_folders_that_stayed_where_they_were(toy: Path) -> None:
     assert [lay(toy, name) for name in ("layers/softmax.py", "layers", ".")] == ["layers/softmax.py", "layers", "."]
 
 
+@pytest.mark.parametrize("told", [True, False], ids=["git mv", "mv"])
+def test_a_folder_that_was_renamed_is_found_by_its_files(toy: Path, told: bool) -> None:
+    commit(write(toy, {"layers/gelu.py": "def gelu(x):\n    return x * phi(x)\n", "other/tanh.py": "def tanh(x):\n    return x\n"}))
+    (toy / "layers").rename(toy / "suite")
+    write(toy, {"suite/new.py": "all of it is new\n", "more/soft.py": ""})
+    if told:
+        git(toy, "add", "--all")
+    assert [lay(toy, name) for name in ("suite", "more")] == ["layers", None]
+
+
 def test_new_ones_lay_nowhere(toy: Path) -> None:
     write(toy, {"layers/copy.py": SOFTMAX, "more/gelu.py": ""})  # softmax.py is still there, so the copy is new
     assert [lay(toy, name) for name in ("layers/copy.py", "more/gelu.py", "more")] == [None, None, None]
@@ -531,17 +576,120 @@ def test_who_builds_an_extension_is_found_in_all_that_a_layer_imports(toy: Path)
     assert caches.builds(toy, code("1", "layers/a.py", "layers/softmax.py")) == ""
 
 
+def folders(worktree: Path, **builders: str) -> caches.Caches:
+    return caches.Caches(worktree, None, {side: frozenset(digests.split()) for side, digests in builders.items()})
+
+
 def test_extensions_of_two_sides_lie_apart_and_those_of_equal_code_together(tmp_path: Path) -> None:
-    sources = {"base": {"a.py": code("1")}, "head": {"a.py": code("2")}}
-    base_, head = (caches.variables(tmp_path, None, sources, (side,))["TORCH_EXTENSIONS_DIR"] for side in ("base", "head"))
+    found = folders(tmp_path, base="1", head="2")
+    base_, head = (found.variables((side,))["TORCH_EXTENSIONS_DIR"] for side in ("base", "head"))
     assert base_ != head
     assert base_.startswith(str(tmp_path / "home" / ".cache" / "layerbench" / "extensions"))
-    again = caches.variables(tmp_path / "another", None, {"head": {"b.py": code("2")}}, ("head",))
-    assert again["TORCH_EXTENSIONS_DIR"] == head
+    assert folders(tmp_path / "another", head="2").variables(("head",))["TORCH_EXTENSIONS_DIR"] == head
+    unchanged = folders(tmp_path, base="2", head="2")  # in one process, where nothing of it changed
+    assert unchanged.variables(("base", "head"))["TORCH_EXTENSIONS_DIR"] == head
+
+
+def test_code_that_builds_nothing_gives_extensions_no_other_name(toy: Path) -> None:
+    write(toy, {"layers/a.py": "from torch.utils.cpp_extension import load_inline"})
+    names = []
+    for other in ("3", "4"):
+        sides = {side: {"a": code("1", "layers/a.py"), "b": code(other, "layers/softmax.py")} for side in ("base", "head")}
+        with caches.held(toy, None, {"base": toy, "head": toy}, sides) as found:
+            names.append(found.extensions(("head",)))
+    assert names[0] == names[1]
+
+
+def test_a_mark_that_a_killed_build_left_is_taken_away_unless_somebody_builds_there(toy: Path) -> None:
+    write(toy, {"layers/a.py": "from torch.utils.cpp_extension import load_inline"})
+    arguments = (toy, None, {"base": toy}, {"base": {"a": code("1", "layers/a.py")}})
+    with caches.held(*arguments) as found:
+        mark = write(found.extensions(("base",)), {"fast/lock": ""}) / "fast/lock"
+        with caches.held(*arguments):
+            assert mark.exists()
+    with caches.held(*arguments):
+        assert not mark.exists()
+
+
+def test_what_was_built_is_told_and_what_was_there_is_not(tmp_path: Path) -> None:
+    found = folders(tmp_path, base="1", head="2")
+    write(found.extensions(("base",)), {"fast/fast.so": ""})
+    before = found.built()
+    assert len(before) == 1
+    assert caches.note(found.built() - before, 3.0) == ""
+    write(found.extensions(("head",)), {"fast/fast.so": "", "fast/fast.o": ""})
+    assert caches.note(found.built() - before, 41.2).startswith("1 extension (fast) built before the budget began; with the import of ")
+    assert "41 s" in caches.note(found.built() - before, 41.2)
+
+
+BUILDS = """
+import os
+from pathlib import Path
+
+from torch import nn, utils  # where utils.cpp_extension would run a compiler, as this stands for it
+from layerbench.bench import Layer, Variant, randn
+
+library = Path(os.environ["TORCH_EXTENSIONS_DIR"], "fast", "fast.so")
+if not library.exists():
+    library.parent.mkdir(parents=True, exist_ok=True)
+    library.write_text("built by VERSION")
+assert library.read_text() == "built by VERSION"
+relu = Layer("relu", {"batch": (4,)}, inputs=(randn("batch"),), build=lambda module, size: module(), variants={"stock": Variant(nn.ReLU)})
+"""
+
+
+def test_each_side_has_what_its_own_code_builds_and_a_second_check_builds_nothing(toy: Path) -> None:
+    write(toy, {"suite/a.py": BUILDS.replace("VERSION", "base")})
+    before = commit(toy)
+    write(toy, {"suite/a.py": BUILDS.replace("VERSION", "head")})
+    built = []
+    for _ in range(2):
+        with checked_out(toy, before) as worktree:
+            roots = {"base": worktree, "head": toy}
+            sources = {side: {"a": code(side, "suite/a.py")} for side in roots}
+            trees = mounting.Trees(toy, worktree, toy / "suite", worktree / "suite")
+            with caches.held(worktree, None, roots, sources) as found:
+                there = found.built()
+                with mounting.opened(trees, 1, "both build fast", found.variables, 100.0) as ready:
+                    assert ready.broken == {"base": {}, "head": {}}
+                built.append(len(found.built() - there))
+    assert built == [2, 0]
 
 
 def test_without_a_folder_of_the_users_extensions_go_with_the_worktree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("no folder", encoding="utf-8")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    found = caches.variables(tmp_path, None, {"head": {"a.py": code("1")}}, ("head",))["TORCH_EXTENSIONS_DIR"]
+    found = folders(tmp_path, head="1").variables(("head",))["TORCH_EXTENSIONS_DIR"]
     assert found.startswith(str(tmp_path / ".layerbench-extensions"))
+
+
+def test_a_user_without_a_home_has_none_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", nowhere)
+    found = folders(tmp_path, head="1").variables(("head",))["TORCH_EXTENSIONS_DIR"]
+    assert found.startswith(str(tmp_path / ".layerbench-extensions"))
+
+
+# Who measures beside a check.
+
+
+def test_another_run_or_check_is_noted_though_it_ends_before_this_one() -> None:
+    said: list[str] = []
+    with neighbours.noticed(["cpu"], said.append) as (telling, seen):
+        telling("alone")
+        assert neighbours.note(seen) == ""
+        with lock.held(["cpu"]) as other:
+            assert other.busy() == ["cpu"]
+            telling("beside another")
+        telling("alone again")
+    assert neighbours.note(seen) == "another run of layerbench was going on, on cpu: the times of both may be worse than they need be"
+    assert said == ["alone", "beside another", "alone again"]
+
+
+def test_who_measures_on_another_device_is_no_neighbour() -> None:
+    with lock.held(["cuda"]), neighbours.noticed(["cpu"], lambda _: None) as (telling, seen):
+        telling("alone")
+    assert seen == set()

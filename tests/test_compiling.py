@@ -12,7 +12,7 @@ from layerbench.bench import Layer, Variant, randn
 from layerbench.bench.data.record import SweepGraphs
 from layerbench.bench.equivalence import verify
 from layerbench.bench.profiling import compiling
-from layerbench.bench.subject import make
+from layerbench.bench.subject import dynamo, make
 from layerbench.bench.subject.make import Subject
 
 pytestmark = pytest.mark.skipif(bool(compiling.missing_compiler()), reason=compiling.missing_compiler())
@@ -28,7 +28,7 @@ class Broken(nn.Linear):
 
 
 def subject(module: type[nn.Module], *arguments: object) -> Subject:
-    compiling.forget()
+    dynamo.forget()
     layer = Layer("layer", {"batch": (4,)}, (randn("batch", 8),), lambda m, size: m(*arguments), {"stock": Variant(module)})
     truth = verify.truth(layer, {"batch": 4}, torch.float32, "cpu", 0)
     return make.subject("stock", truth.weights, truth.inputs, truth.cotangents)
@@ -39,9 +39,9 @@ def test_a_whole_module_is_one_graph_without_breaks() -> None:
     compiled = compiling.compile_cold(made, differentiable=True)
     assert (compiled.graphs, compiled.breaks, compiled.recompiles) == (1, (), 0)
     assert compiled.cold_seconds > 0
-    graphs = compiling.graphs_so_far()
+    graphs = dynamo.graphs()
     make.call(made, "backward").once()
-    assert compiling.graphs_so_far() == graphs
+    assert dynamo.graphs() == graphs
 
 
 @pytest.mark.filterwarnings(*(["ignore:The .grad attribute:UserWarning"] if upstream.GRAD_WARNING.holds() else []))

@@ -227,6 +227,30 @@ def _summed(x: dict[str, list[Tensor]], scale: float) -> Tensor:
     return x["a"][0] * scale + x["a"][1]
 
 
+ARGUMENTS: dict[str, tuple[Any, Any]] = {  # how the reason of the wrong one begins -> the right one, the wrong one
+    "input scale grad: off by": (lambda x, scale: x["a"][1] * scale, lambda x, scale: x["a"][1] * (scale + scale.detach()) / 2),
+    "input 0['a'][1] grad: off by": (lambda x, scale: x["a"][1] * scale, lambda x, scale: (x["a"][1] + x["a"][1].detach()) / 2 * scale),
+    "input scale: changed in place; compute on a copy": (
+        lambda x, scale: x["a"][1] * scale,
+        lambda x, scale: x["a"][1] * scale.clone() + 0 * scale.data.add_(1),
+    ),
+    "the reference: output: NaN or infinite in": (lambda x, scale: scale.log() + 0 * x["a"][1], None),
+}
+
+
+@pytest.mark.parametrize("told", ARGUMENTS)
+def test_an_argument_is_called_by_its_keyword_or_its_place_in_a_list(told: str) -> None:
+    stock, wrong = ARGUMENTS[told]
+    parts = [randn("batch", "width", requires_grad=False), randn("batch", "width")]
+    given = layer(({"a": parts},), {"stock": stock, "wrong": wrong or stock}, kwargs={"scale": randn("batch", "width")})
+    found = judged(given)
+    if wrong:
+        assert found["stock"] == "" and found["wrong"].startswith(told), found
+    else:
+        names = "inputs[0]['a'][0] and inputs[0]['a'][1] and kwargs['scale'] are standard normal"
+        assert found["stock"].startswith(told) and names in found["stock"], found
+
+
 # --- functions ------------------------------------------------------------------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ from layerbench.bench.plan.planning import sizes
 from layerbench.bench.process.handle import INTERPRETER, Worker
 from layerbench.bench.process.protocol import Describe, Finished, Prove
 from layerbench.bench.profiling import compiling
-from layerbench.bench.subject import make
+from layerbench.bench.subject import dynamo, make
 from layerbench.bench.suite import mount
 
 DECLARED = {each.layer.name: each for each in mount.mount(mount.DEFAULT)}
@@ -123,6 +123,6 @@ def test_a_layer_that_is_not_compiled_would_be_left_to_eager(layer: str) -> None
     weights = make.reference(declared.layer, size, torch.float32, "cpu", 0)
     inputs = make.draw(declared.layer.draws, size, torch.float32, "cpu", 0)
     subject = make.subject("stock", weights, inputs, make.cotangents(make.probe(weights, inputs), 0))
-    compiling.forget()
+    dynamo.forget()
     with pytest.raises(compiling.CompiledNothing):
         compiling.compile_cold(subject, differentiable=True)

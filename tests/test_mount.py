@@ -287,6 +287,16 @@ def test_a_layer_of_another_copy_of_the_harness() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("start", "encoding"), [("# coding: latin-1\n# Maßstab", "latin-1"), ("", "utf-8-sig")], ids=["Latin-1", "byte order mark"]
+)
+def test_a_file_in_another_encoding_that_python_can_read(start: str, encoding: str) -> None:
+    file = put("layers/a.py", "")
+    file.write_bytes(f"{start}\n{layer('fine')}".encode(encoding))
+    (declared,) = mount("layers")
+    assert (declared.facts.name, declared.facts.line) == ("fine", 3 + start.count("\n") + 1)
+
+
 def test_what_a_suite_imports_of_the_harness_is_the_harness_itself() -> None:
     """A copy would have a Mistake of its own, which nobody expects."""
     put("suite/noisy.py", "from ..bench import law\nfrom ..bench.law import dropout\nassert law.dropout is dropout\ndropout(2)\n")

@@ -77,7 +77,7 @@ def test_what_the_reference_refuses_is_left_out_and_said() -> None:
     found = prove.prove(given, ("stock",), "float32", "cpu", lambda *_: None)["stock"]
     assert not isinstance(found, Failed) and found.uses
     refused = next(name for name in found.uses.refused if name.startswith("width="))
-    assert refused == "width=1, 7, 31, 33, 127, 129, 1023, 2049"
+    assert refused == "width=1, 7, 31, 33, 127, 129, 1023, 2049, 4097, 8193"
 
 
 def test_a_right_layer_of_another_formula_passes_at_sizes_of_one() -> None:
@@ -95,6 +95,32 @@ def test_a_right_layer_of_another_formula_passes_at_sizes_of_one() -> None:
     for dtype in ("float32", "bfloat16"):
         given = layer(Softmax, Plain, build=lambda module, size: module(), verify=(), sweep={"batch": (4,), "width": (64,)})
         assert isinstance(outcome(given, dtype), Uses)
+
+
+def test_right_norms_pass_over_one_number() -> None:
+    """Their gradient there is a difference of numbers that are all but equal, over what may be near 0."""
+
+    class RMSNorm(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return nn.functional.rms_norm(x, x.shape[-1:], eps=1e-5)
+
+    class PlainRMSNorm(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x * (x.square().mean(-1, keepdim=True) + 1e-5).rsqrt()
+
+    class Direction(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return nn.functional.cosine_similarity(x, x.flip(0), dim=-1)
+
+    class PlainDirection(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            y, squares = x.flip(0), x.square().sum(-1)
+            return (x * y).sum(-1) * squares.rsqrt() * y.square().sum(-1).rsqrt()
+
+    for dtype in ("float32", "bfloat16", "float16"):
+        for stock, plain in ((RMSNorm, PlainRMSNorm), (Direction, PlainDirection)):
+            given = layer(stock, plain, build=lambda module, size: module(), verify=(), sweep={"batch": (4,), "width": (64,)})
+            assert isinstance(outcome(given, dtype), Uses), (stock, dtype)
 
 
 def test_time_for_them_is_bounded_and_what_is_left_out_is_said(monkeypatch) -> None:

@@ -30,6 +30,26 @@ class Raises(nn.Softmax):
     def forward(self, x):
         raise KeyError('mine')
 
+class Flat(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(y := x.softmax(-1))
+        return y
+
+    @staticmethod
+    def backward(ctx, g):
+        (y,) = ctx.saved_tensors
+        g = g.as_strided(y.shape, y.stride())
+        return y * (g - (g * y).sum(-1, keepdim=True))
+
+class InUse(nn.Softmax):
+    def forward(self, x):
+        return Flat.apply(x)
+
+class Overflows(nn.Softmax):
+    def forward(self, x):
+        return x.exp() / x.exp().sum(-1, keepdim=True)
+
 class Zero(nn.Module):
     def forward(self, x):
         return x * 0
@@ -39,6 +59,7 @@ norm = Layer("norm", {"batch": (4,)}, (randn("batch", 8),), lambda module, size:
     {"stock": Variant(nn.BatchNorm1d), "compile": Variant(nn.BatchNorm1d, compile=True)})
 softmax = Layer("softmax", {"batch": (1, 10), "width": (64,)}, (randn("batch", "width"),), lambda module, size: module(-1),
     {"stock": Variant(nn.Softmax), "manual": Variant(Manual), "wrong": Variant(Wrong), "raises": Variant(Raises),
+     "flat": Variant(InUse), "overflows": Variant(Overflows),
      "gpu": Variant(Manual, devices=GPU)})
 """
 
@@ -77,7 +98,7 @@ def section(printed: str, title: str) -> list[str]:
 
 
 def test_k_selects_points_by_id_and_the_run_is_a_pytest_benchmark_file(tmp_path: Path) -> None:
-    done = face(tmp_path, "-k", "batch10 and not wrong and not raises", "--benchmark-json", "out.json", "-rs")
+    done = face(tmp_path, "-k", "batch10 and (stock or manual or gpu)", "--benchmark-json", "out.json", "-rs")
     assert done.returncode == 0, done.stdout
     names = [each["param"] for each in json.loads((tmp_path / "out.json").read_text())["benchmarks"]]
     point = "cpu-float32-batch10-width64"
@@ -101,6 +122,22 @@ def test_a_wrong_variant_fails_its_test_in_one_line_and_is_not_timed(tmp_path: P
     (told,) = section(done.stdout, "FAILURES")
     assert told.startswith("wrong is not the same layer: output: off by ")
     assert not (tmp_path / "out.json").exists()  # pytest-benchmark writes none where nothing was timed
+
+
+def test_a_variant_that_is_wrong_in_use_fails_its_tests_with_the_sentence_of_a_run(tmp_path: Path) -> None:
+    done = face(tmp_path, "-k", "batch10 and flat and (forward or backward)")
+    assert "2 failed" in done.stdout
+    told = section(done.stdout, "FAILURES")
+    assert len(set(told)) == 1 and told[0].startswith("flat is not the same layer: transposed gradients: input 0 grad: off by "), told
+
+
+def test_a_variant_that_is_the_same_for_ordinary_values_only_is_timed_with_that_mark(tmp_path: Path) -> None:
+    done = face(tmp_path, "-k", "batch10 and overflows and forward", "--benchmark-json", "out.json")
+    assert done.returncode == 0, done.stdout
+    (found,) = json.loads((tmp_path / "out.json").read_text())["benchmarks"]
+    assert found["extra_info"]["weak checks"][0].startswith("same for ordinary values only: with inputs times 100, output: ")
+    assert found["extra_info"]["limits"] == {}
+    assert "WeakCheck: softmax: same for ordinary values only: with inputs times 100, output: " in done.stdout
 
 
 def test_what_a_variant_itself_raises_is_shown_from_its_own_code_on(tmp_path: Path) -> None:

@@ -123,6 +123,110 @@ def test_where_the_reference_is_exact_moved_numbers_widen_nothing() -> None:
     assert allowed(whole, torch.int64, eps, Off(1.0, 0.0), [Off(3.0, 0.0)]) == (3.0, 0.0)
 
 
+def test_what_is_0_but_for_rounding_may_be_a_few_times_as_far_off_as_the_reference() -> None:
+    """As the gradient of a key's bias in attention, which no softmax sees: fused kernels are up to 3.4 times as far off."""
+    nothing, eps = torch.zeros(2, dtype=torch.float64), torch.finfo(torch.float32).eps
+    assert allowed(nothing, torch.float32, eps, Off(1e-7, 1e-7), [Off(2e-7, 1e-7)]) == (8 * 2e-7, 8 * 1e-7)
+    assert allowed(nothing + 1, torch.float32, eps, Off(1e-7, 1e-7), [Off(2e-7, 1e-7)]).largest < 5e-6
+
+    class Keys(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.bias = nn.Parameter(torch.randn(8))
+
+        def forward(self, q: Tensor, k: Tensor) -> Tensor:
+            return (q @ (k + self.bias).mT).softmax(-1) @ q
+
+    class Fused(Keys):
+        def forward(self, q: Tensor, k: Tensor) -> Tensor:
+            return nn.functional.scaled_dot_product_attention(q, k + self.bias, q, scale=1.0)
+
+    class Wrong(Keys):
+        def forward(self, q: Tensor, k: Tensor) -> Tensor:
+            return super().forward(q, k) + 0.001 * (self.bias - self.bias.detach()).sum()
+
+    variants = {"stock": Variant(Keys), "fused": Variant(Fused), "wrong": Variant(Wrong)}
+    sweep = {"batch": (2,), "tokens": (32,)}  # odd sizes have 1 among them, where the reference's gradient is 0 without any rounding
+    attention = Layer("keys", sweep, (randn("batch", "tokens", 8),) * 2, lambda module, size: module(), variants)
+    for dtype in ("float32", "bfloat16", "float16"):
+        found = prove(attention, tuple(variants), dtype, "cpu", lambda *_: None)
+        assert not isinstance(found["fused"], Failed), (dtype, found["fused"].reason)
+    truth, one = (verify.truth(attention, {"batch": 2, "tokens": tokens}, torch.float32, "cpu", 0) for tokens in (32, 1))
+    noise = float((truth.own.gradients["bias grad"].double() - truth.exact.gradients["bias grad"]).abs().max())
+    assert replace(one, usual=truth.sizes()).allowed("bias grad").largest == pytest.approx(8 * noise, rel=1e-6)
+    wrong = prove(attention, ("stock", "wrong"), "float32", "cpu", lambda *_: None)["wrong"]
+    assert isinstance(wrong, Failed) and wrong.reason.startswith("bias grad: off by")
+
+
+class Statistics(nn.Module):
+    """A running mean of squares, which are about 1: the first update in bfloat16 may be lost, or be one step."""
+
+    def __init__(self, square: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.register_buffer("square", torch.ones(()))
+        self.call = square
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.call(self.square, x)
+        return x * 2
+
+
+def test_an_update_of_a_buffer_may_be_lost_to_rounding_but_not_left_out() -> None:
+    ways = {
+        "stock": lambda square, x: square.add_(0.005),
+        "lost": lambda square, x: square.mul_(1.001),  # one step of bfloat16 is 0.008
+        "left_out": lambda square, x: None,
+    }
+    variants = {name: Variant(partial(Statistics, way)) for name, way in ways.items()}
+    layer = Layer("statistics", {"n": (7,)}, (randn("n"),), lambda module, size: module(), variants)
+    judge(layer, "lost", verify.truth(layer, {"n": 7}, torch.bfloat16, "cpu", 0))
+    with pytest.raises(Mismatch, match=r"^square after: missing; the reference has it"):
+        judge(layer, "left_out", verify.truth(layer, {"n": 7}, torch.float32, "cpu", 0))
+
+
+class Largest(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.max(-1).values
+
+
+class Even(nn.Module):
+    """Of several that are the largest, each has a share of the gradient; another choice than the reference's, and as good a one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.amax(-1)
+
+
+class Twice(nn.Module):
+    """Each of them has the whole of it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        largest = x.amax(-1, keepdim=True).detach()
+        return torch.where(x == largest, x, 0.0).sum(-1) - (largest * ((x == largest).sum(-1, keepdim=True) - 1)).squeeze(-1)
+
+
+class Second(nn.Module):
+    """The gradient goes to what is a step smaller than the largest."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        order = x.sort(-1).values
+        return order[..., -1].detach() + order[..., -2] - order[..., -2].detach()
+
+
+def test_where_two_are_equal_the_gradient_may_go_to_either_but_only_there() -> None:
+    """In bfloat16 among 129 numbers the largest is often there twice."""
+    variants = {"stock": Variant(Largest), "even": Variant(Even), "second": Variant(Second), "twice": Variant(Twice)}
+    layer = Layer("largest", {"batch": (64,), "width": (129,)}, (randn("batch", "width"),), lambda module, size: module(), variants)
+    for dtype in HALF:
+        truth = verify.truth(layer, {"batch": 64, "width": 129}, dtype, "cpu", 0)
+        judge(layer, "even", truth)
+        for wrong in ("second", "twice") if dtype == torch.bfloat16 else ("second",):
+            with pytest.raises(Mismatch, match=r"^input 0 grad: off by"):
+                judge(layer, wrong, truth)
+    found = prove(layer, ("stock", "even"), "bfloat16", "cpu", lambda *_: None)["even"]
+    assert not isinstance(found, Failed) and found.uses
+    assert "inputs of zeros" in found.uses.marks
+
+
 def test_an_error_in_all_places_is_told_apart_from_one_that_is_large_in_a_few() -> None:
     layer = kinks.LAYERS["convnet"]
     truth = verify.truth(layer, {"batch": 3}, torch.bfloat16, "cpu", 0)

@@ -45,8 +45,8 @@ TEXT = (
     "Flagged: suites in which a benchmark without a plant was flagged at first; false: in which the confirmation agreed.",
     "Missed: plants called clear. Code 4: the control differed from itself.",
     "Whatever else ran: a machine on which other people's tests and compilers were working at the same time.",
-    "Before 2026-11-28 every unit took half a second. That rule's 241 suites are in validation/logs/gate-half-seconds.jsonl: of 210 without a",
-    "plant none was false, at 5 % 200 of 200 plants were found, and a quiet suite of equal code took 35 s, the longest 45 s.",
+    "Before 2026-11-28 every unit took half a second. The 241 suites of that rule are in validation/logs/gate-half-seconds.jsonl: of 210",
+    "without a plant none was false, at 5 % 200 of 200 plants were found, and a quiet suite of equal code took 35 s, the longest 45 s.",
 )
 COLUMNS = ["plant", "condition", "threshold", "suites", "flagged", "false", "found", "missed", "inconclusive"]
 COLUMNS += ["code 4", "median", "longest"]

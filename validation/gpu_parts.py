@@ -21,8 +21,8 @@ def _prove(name: str, dtype: str, device: str) -> list[dict[str, Any]]:
     import torch
 
     from layerbench.bench.data.record import Failed
-    from layerbench.bench.equivalence import verify
     from layerbench.bench.equivalence.prove import prove
+    from layerbench.bench.equivalence.slack import worst
     from layerbench.bench.subject import torch_settings
 
     torch.set_num_threads(1)
@@ -34,7 +34,7 @@ def _prove(name: str, dtype: str, device: str) -> list[dict[str, Any]]:
     rows = []
     for variant, found in prove(layer, names, dtype, device, lambda stage, variant: None).items():
         failed = found.reason if isinstance(found, Failed) else ""
-        slack = None if isinstance(found, Failed) else verify.worst([found.errors]).slack
+        slack = None if isinstance(found, Failed) else worst([found.errors]).slack
         rows.append({"layer": name, "variant": variant, "dtype": dtype, "failed": failed, "slack": slack})
     return [row | {"seconds": round(time.monotonic() - began, 2)} for row in rows]
 

@@ -86,6 +86,9 @@ def operations() -> dict[str, Callable[[], Callable[[], object]]]:
     return {"linear": linear, "layer_norm": layer_norm, "softmax": softmax}
 
 
+Part = tuple[str, Sequence[str], Sequence[Sequence[str]]]  # of a page: heading, columns, rows
+
+
 def publish(
     name: str,
     title: str,
@@ -94,15 +97,20 @@ def publish(
     text: Sequence[str],
     chosen: Options,
     threads: str = "1 thread",
+    more: Sequence[Part] = (),
 ) -> None:
-    """Print the table; write it to docs/validation/ unless the study was quick.  threads: of torch, in what was measured."""
-    table = Table(title=title, box=None, title_justify="left")
-    for column in columns:
-        table.add_column(column, justify="left" if column == columns[0] else "right")
-    for row in rows:
-        table.add_row(*row)
+    """Print the table; write it to docs/validation/ unless the study was quick.
+
+    threads: of torch, in what was measured.  more: tables that follow it, of words.
+    """
     console = Console(width=None if sys.stdout.isatty() else 160)
-    console.print(table)
+    for heading, names, lines_of_it in ((title, columns, rows), *more):
+        table = Table(title=heading, box=None, title_justify="left")
+        for number, column in enumerate(names):
+            table.add_column(column, justify="right" if number and heading == title else "left")
+        for row in lines_of_it:
+            table.add_row(*row)
+        console.print(table)
     for line in text:
         console.print(line)
     if chosen.quick:
@@ -111,6 +119,9 @@ def publish(
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [f"# {title}", "", *text, "", "| " + " | ".join(columns) + " |", "|---" + "|---:" * (len(columns) - 1) + "|"]
     lines += ["| " + " | ".join(row) + " |" for row in rows]
+    for heading, names, lines_of_it in more:
+        lines += ["", f"## {heading}", "", "| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
+        lines += ["| " + " | ".join(row) + " |" for row in lines_of_it]
     lines += ["", f"{datetime.now(UTC):%Y-%m-%d}, {_machine()}, {threads}. Made by `nox -s validate -- {name}`."]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 

@@ -19,15 +19,15 @@ from msgspec import structs
 from ..data.profiled import Profile
 from ..data.record import Energy, Failed, Skipped, Timing
 from ..declare.layer import NOISE_FLOOR
-from ..equivalence import interpreter, replay, verify, weakness
+from ..equivalence import interpreter, replay, slack, verify, weakness
 from ..equivalence.prove import Proof
 from ..equivalence.verify import Truth
 from ..machine import environment
 from ..machine.contention import Meanwhile
 from ..profiling import compiling, leak, memory, work
 from ..profiling import profile as profiler
+from ..subject import dynamo, states
 from ..subject import make as subjects
-from ..subject import states
 from ..subject.fault import in_words
 from ..subject.make import Subject
 from ..timing import choice
@@ -62,7 +62,7 @@ def make(cell: "Cell") -> None:
 
 def compile_all(cell: "Cell") -> None:
     """The variants declared with compile=True: cold, on a double, which the subject then shares its graphs with."""
-    compiling.forget()
+    dynamo.forget()
     for variant, subject in list(cell.subjects.items()):
         if not cell.layer.variants[cell.source(variant)].compile:
             continue
@@ -94,7 +94,7 @@ def verify_all(cell: "Cell", proofs: Mapping[str, Proof]) -> None:
     warnings = weakness.weaknesses(cell.truth)
     for variant in cell.subjects:
         uses = None if variant == NOISE_FLOOR else known[variant].uses
-        cell.accuracy[variant] = structs.replace(verify.worst(errors[variant], warnings), uses=uses)
+        cell.accuracy[variant] = structs.replace(slack.worst(errors[variant], warnings), uses=uses)
 
 
 # --- for every step ----------------------------------------------------------------------------------------------------------------

@@ -3,8 +3,7 @@
 from collections.abc import Callable
 
 from ..data.record import Failed
-from ..profiling import compiling
-from ..subject import torch_settings
+from ..subject import dynamo, torch_settings
 
 
 class Turns:
@@ -15,7 +14,7 @@ class Turns:
         self.graphs: dict[str, int] = {}  # captured by torch.compile in that variant's turns
         self._settings: dict[str, str] = {}  # what it changed, in words
         self._enter = enter
-        self._seen, self._state = compiling.graphs_so_far(), torch_settings.look()
+        self._seen, self._state = dynamo.graphs(), torch_settings.look()
 
     def __call__(self, variant: str) -> None:
         self.settle()
@@ -24,7 +23,7 @@ class Turns:
 
     def settle(self) -> None:
         """Put down to the variant whose turn it was what has changed."""
-        if (graphs := compiling.graphs_so_far()) > self._seen:
+        if (graphs := dynamo.graphs()) > self._seen:
             self.graphs[self.variant] = self.graphs.get(self.variant, 0) + graphs - self._seen
             self._seen = graphs
         if changes := torch_settings.put_back(self._state):

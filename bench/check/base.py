@@ -27,10 +27,13 @@ def base(root: Path, ref: str, tip: bool) -> Base:
     if tip or not named.startswith(BRANCHES):
         return Base(commit, ref)
     common = git.run(root, "merge-base", "HEAD", commit).stdout.strip()
-    if not common:
-        return Base(
-            commit, ref, f"HEAD and {ref} have no commit in common in this clone, so {ref} as it is now was compared; {_deeper(root)}"
+    if not common and git.output(root, "rev-parse", "--is-shallow-repository").strip() == "true":
+        raise Mistake(
+            f"--against {ref}: this clone is shallow, and HEAD and {ref} have no commit in common in it; type  git fetch --unshallow  "
+            f"(in CI: check out with fetch-depth: 0), or --tip to compare with {ref} as it is now"
         )
+    if not common:
+        return Base(commit, ref, f"the histories of HEAD and {ref} have nothing in common, so {ref} as it is now was compared")
     if common == commit:
         return Base(commit, ref)
     behind = git.output(root, "rev-list", "--count", f"{common}..{commit}").strip()
@@ -39,9 +42,3 @@ def base(root: Path, ref: str, tip: bool) -> Base:
         f"HEAD lacks {commits} of {ref}: it was compared with {common[:7]}, the last one that both have; --tip compares with {ref} as it is"
     )
     return Base(common, f"merge base with {ref}", note)
-
-
-def _deeper(root: Path) -> str:
-    """What to type."""
-    shallow = git.output(root, "rev-parse", "--is-shallow-repository").strip() == "true"
-    return "type  git fetch --unshallow  for the whole history" if shallow else "their histories have nothing in common"

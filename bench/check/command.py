@@ -1,12 +1,11 @@
 """`layerbench check`: from what was asked for to a `Check`, and its files.  It knows the order of things; each is done elsewhere."""
 
+import contextlib
 import re
-import shlex
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 from msgspec import structs
@@ -17,13 +16,14 @@ from ..declare.mistake import Mistake
 from ..plan.planning import Selection
 from ..process.stages import Stages
 from ..stats.sequential import Rule
-from ..suite import closure, copies, mount
-from ..suite.closure import Closure
-from . import base, caches, dependencies, examining, kept, pairing, rounds, submodules, verdicts, worktrees
+from ..suite import closure, mount
+from . import base, caches, dependencies, examining, kept, neighbours, pairing, renaming, rounds, sources, submodules, verdicts, worktrees
 from .executors import Executor
 from .mounting import Opened, Trees, opened
 from .pairing import Benchmark, Plan
+from .renaming import Renamed
 from .rounds import Track
+from .sources import Sources
 from .verdicts import Timed
 
 Say = Callable[[str], None]
@@ -52,10 +52,6 @@ class Order:
     command: str
 
 
-class Edited(Exception):
-    """The working tree changed while it was checked.  Carries one sentence."""
-
-
 def check(order: Order, tell: Say) -> Check:
     """Check the working tree against a commit.  Raises Mistake and Edited.  tell(what): what is being done now."""
     begun, started = time.monotonic(), datetime.now(UTC)
@@ -71,22 +67,32 @@ def check(order: Order, tell: Say) -> Check:
     chosen_base = base.base(root, order.against, order.tip)
     commit = chosen_base.commit
     sides = (Side(chosen_base.ref, commit, False), Side("working tree", worktrees.head_commit(root), worktrees.dirty(root)))
-    with worktrees.checked_out(root, commit) as worktree:
+    with worktrees.checked_out(root, commit) as worktree, sources.found_as_in_a_worker():
         trees = Trees(root, worktree, head, worktrees.base_path(root, worktree, head, commit))
-        sources = _sources(trees)
-        variables = partial(caches.variables, worktree, order.cache, sources)
-        say("importing both sides")
-        with opened(trees, order.threads, _apart(order, trees, sources), variables, order.hang_seconds) as ready:
+        code = sources.sources(trees)
+        copied = tuple(sources.installed_copies(trees, code))
+        apart = sources.apart(trees, code, order.isolate, order.everything)
+        likely = renaming.pairs(*(renaming.declared(sources.layer_files(suite)) for suite in (trees.head, trees.base)))
+        with caches.held(worktree, order.cache, {"base": worktree, "head": root}, code) as folders, contextlib.ExitStack() as stack:
+            say(f"importing both sides{'; extensions are built first, which may take minutes' if any(folders.builders.values()) else ''}")
+            before, importing = folders.built(), time.monotonic()
+            ready = stack.enter_context(opened(trees, order.threads, apart, folders.variables, order.hang_seconds, likely))
             imported = time.monotonic()  # and extensions built: that is no part of the budget
-            chosen = _plan(order, trees, ready, sources, submodules.missing(root, commit))
+            built = caches.note(folders.built() - before, imported - importing)
+            lost = submodules.missing(root, commit)
+            ready, renamed = examining.renamed(ready, likely, order.selection)
+            ready = replace(ready, broken=sources.explained(ready.broken, trees, code, lost))
+            chosen = _plan(order, trees, ready, code, lost, renamed)
             proved = examining.proved(chosen.proved, root, order.threads, order.hang_seconds, say)
-            codes = {layer.name: sources["base"][str(_absolute(layer))].digest for layer in ready.layers["base"]}
+            codes = {layer.name: code["base"][str(_absolute(layer))].digest for layer in ready.layers["base"]}
             executor = kept.remembering(ready.executor, order.cache, codes, ready.environment)
-            rows, control, alarm = _measure(order, chosen, executor, imported + order.budget_seconds, say)
+            with neighbours.noticed((each.point.device for each in chosen.measured), say) as (telling, seen):
+                rows, control, alarm = _measure(order, chosen, executor, imported + order.budget_seconds, telling)
             rows += proved
             wanted = dependencies.differences(root, commit)
-            notes = tuple(note for note in (chosen_base.note, dependencies.note(root, commit, wanted), *_notes(ready)) if note)
-        _stood_still(trees, sources, {each.file for each in (*chosen.measured, *chosen.proved)})
+            said = (chosen_base.note, built, neighbours.note(seen), dependencies.note(root, commit, wanted), *map(str, renamed), *copied)
+            notes = tuple(note for note in (*said, *_notes(ready)) if note)
+        sources.stood_still(trees, code, {each.file for each in (*chosen.measured, *chosen.proved)})
     return Check(
         schema=SCHEMA,
         name=started.strftime("%Y%m%d-%H%M%S"),
@@ -113,52 +119,7 @@ def check(order: Order, tell: Say) -> Check:
 # --- what changed --------------------------------------------------------------------------------------------------------------------
 
 
-def _sources(trees: Trees) -> dict[str, dict[str, Closure]]:
-    """Side -> layer file, as a path -> what its code consists of."""
-    return {"head": _code(trees.head, trees.root, trees), "base": _code(trees.base, trees.worktree, trees)}
-
-
-def _code(suite: Path | None, root: Path, trees: Trees) -> dict[str, Closure]:
-    files = [] if suite is None else [suite] if suite.is_file() else sorted(suite.glob("[!_]*.py"))
-    return {str(file): each for file, each in closure.closures(root, files, trees.root).items()}
-
-
-def _stood_still(trees: Trees, sources: Mapping[str, Mapping[str, Closure]], files: Collection[str]) -> None:
-    """Raises Edited where the code of a file, relative to the root, is another now: fresh processes may have read the later one."""
-    then, now = sources["head"], _code(trees.head, trees.root, trees)
-    for file in sorted(files):
-        path = str(trees.root / file)
-        if path in then and (path not in now or closure.changed(then[path], now[path])):
-            raise Edited(f"the code of {file} changed while it was being checked, so the times are of neither version; check again")
-
-
-def _apart(order: Order, trees: Trees, sources: Mapping[str, Mapping[str, Closure]]) -> str:
-    """Why the sides must not share a process, as far as the sources tell.  Code that both have is not timed, so it may do as it likes."""
-    for file, each in sources["head"].items():
-        if found := closure.elsewhere(each, Path(file), trees.root):
-            raise Mistake(
-                f"{Path(file).name} imports {found[0]}, which this Python takes from {found[1]} and not from {trees.root}, so both sides "
-                "would run that copy; install it in editable form, as  python -m pip install --editable "
-                + shlex.quote(copies.project(trees.root, each.files, found[0].split(".")[-1]))
-            )
-    if order.isolate:
-        return "--isolate"
-    digests = [{each.digest for each in sources[side].values()} for side in ("base", "head")]
-    shared = set() if order.everything else digests[0] & digests[1]
-    for side in ("head", "base"):
-        for file, each in sources[side].items():
-            if each.digest not in shared and each.absolute:
-                return (
-                    f"{Path(file).name} imports {each.absolute[0]} by its plain name, and a process can hold only one module of that name"
-                )
-            if each.digest not in shared and (file := caches.builds(trees.root if side == "head" else trees.worktree, each)):
-                return f"{file} builds an extension, and a process can hold only one of its name"
-            if each.digest not in shared and each.everything:
-                return f"what the code reaches cannot be told: {each.everything}"
-    return ""
-
-
-def _plan(order: Order, trees: Trees, ready: Opened, sources: Mapping[str, Mapping[str, Closure]], lost: Mapping[str, str]) -> Plan:
+def _plan(order: Order, trees: Trees, ready: Opened, code: Sources, lost: Mapping[str, str], renamed: Sequence[Renamed]) -> Plan:
     """lost: submodules that the base has not, and why."""
     files = {side: {layer.name: _absolute(layer) for layer in ready.layers[side]} for side in ("base", "head")}
     roots = {"base": trees.worktree, "head": trees.root}
@@ -166,9 +127,7 @@ def _plan(order: Order, trees: Trees, ready: Opened, sources: Mapping[str, Mappi
     changed = {
         name
         for name, file in files["head"].items()
-        if order.everything
-        or name not in files["base"]
-        or closure.changed(sources["base"][str(files["base"][name])], sources["head"][str(file)])
+        if order.everything or name not in files["base"] or closure.changed(code["base"][str(files["base"][name])], code["head"][str(file)])
     }
     head, base = ready.layers["head"], ready.layers["base"]
     torn = [why for side in ("head", "base") for why in ready.broken[side].values()]
@@ -180,7 +139,8 @@ def _plan(order: Order, trees: Trees, ready: Opened, sources: Mapping[str, Mappi
     try:
         chosen = pairing.pair(head, base, ready.environment.devices, order.selection, places, changed, order.allow_missing)
     except Mistake as mistake:  # what was asked for may be declared where nothing can be imported
-        raise Mistake(f"{mistake}; besides, {torn[0]}" if torn else str(mistake)) from None
+        besides = [*torn, *(f"{each.old} is called {each.new} at the head" for each in renamed)]
+        raise Mistake(f"{mistake}; besides, {besides[0]}" if besides else str(mistake)) from None
     return replace(chosen, settled=tuple(_torn(row, ready, lost) for row in chosen.settled))
 
 
@@ -191,7 +151,7 @@ def _torn(row: Row, ready: Opened, lost: Mapping[str, str]) -> Row:
         file, line = (place[1], int(place[2])) if place else (row.file, 1)
         return structs.replace(row, verdict="import error", file=file, line=line, reason=f"at the head, {why}")
     if row.verdict == "new" and (why := ready.broken["base"].get(row.file)):
-        return structs.replace(row, verdict="not compared", reason="; ".join((f"at the base, {why}", *lost.values())))
+        return structs.replace(row, verdict="not compared", reason=f"at the base, {why}")
     if row.verdict == "new" and (path := next((path for path in lost if row.file.startswith(f"{path}/")), "")):
         return structs.replace(row, verdict="not compared", reason=lost[path])
     return row

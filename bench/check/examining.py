@@ -1,16 +1,23 @@
 """Examines the benchmarks before anything is timed: are they right, how much memory do they hold, is the reference still the same layer?"""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from msgspec import structs
+
 from ..data.check_record import Row
-from ..data.record import Checked, Failed, Outcome, Point
+from ..data.record import Checked, Failed, LayerFacts, Outcome, Point
+from ..plan import planning
+from ..plan.planning import Selection
 from ..process.check_messages import Examine, Sketched, SketchReference
 from ..process.handle import INTERPRETER, Worker, WorkerBroke, WorkerDied
 from ..process.protocol import Describe, Finished, Prove
 from . import reference_change
 from .executors import Executor, Fault
+from .mounting import Opened
 from .pairing import Benchmark
+from .renaming import Renamed
 from .verdicts import Known
 
 Say = Callable[[str], None]
@@ -63,6 +70,25 @@ def differences(benchmarks: Sequence[Benchmark], executor: Executor, say: Say) -
             if isinstance(base, Sketched) and isinstance(head, Sketched) and not base.reason and not head.reason:
                 found[key] = reference_change.difference(base, head)  # where one cannot run, the layer's next point is tried
     return found
+
+
+def renamed(ready: Opened, likely: Sequence[Renamed], selection: Selection) -> tuple[Opened, list[Renamed]]:
+    """The base's layers by their names at the head, and which were renamed: those whose references compute the same."""
+    head, base = ({layer.name: layer for layer in ready.layers[side]} for side in ("head", "base"))
+    found = []
+    for each in likely:
+        if each.new in head and each.old in base and _same(ready, head[each.new], selection):
+            base[each.old] = structs.replace(base[each.old], name=each.new)
+            found.append(each)
+    return replace(ready, layers={**ready.layers, "base": tuple(base.values())}), found
+
+
+def _same(ready: Opened, layer: LayerFacts, selection: Selection) -> bool:
+    tasks = planning.plan([layer], ready.environment.devices, replace(selection, expression="", sizes={}, everything=True))
+    base, head = (ready.executor.sketch(SketchReference(side, tasks[0].point)) for side in ("base", "head"))
+    if not isinstance(base, Sketched) or not isinstance(head, Sketched) or base.reason or head.reason:
+        return False
+    return not reference_change.difference(base, head)
 
 
 def proved(benchmarks: Sequence[Benchmark], root: Path, threads: int, hang_seconds: float, say: Say) -> list[Row]:

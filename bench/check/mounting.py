@@ -1,7 +1,7 @@
 """Mounts both sides: in one worker if they can share it, else in a worker for each, with the reason.  Reports files that do not import."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ from ..data.record import Environment, LayerFacts
 from ..process.check_messages import DescribedSides, DescribeSides
 from ..process.handle import Worker
 from .executors import Apart, Executor, Together
+from .renaming import Renamed
 
 
 @dataclass(frozen=True)
@@ -35,17 +36,23 @@ class Opened:
 
 @contextmanager
 def opened(
-    trees: Trees, threads: int, apart: str, variables: Callable[[tuple[str, ...]], Mapping[str, str]], hang_seconds: float
+    trees: Trees,
+    threads: int,
+    apart: str,
+    variables: Callable[[tuple[str, ...]], Mapping[str, str]],
+    hang_seconds: float,
+    likely: Sequence[Renamed] = (),
 ) -> Iterator[Opened]:
     """Both sides, ready to be asked; their workers end on the way out.
 
     apart      why the sides must not share a process; "" where nobody knows a reason yet.
     variables  sides -> what the environment of a worker that has them is.
+    likely     layers of the base that can also be asked for by the names that they may have at the head.
     """
     workers: list[Worker] = []
 
     def worker(*sides: str) -> Worker:
-        workers.append(Worker(_first(trees, sides, threads), variables(sides), hang_seconds))
+        workers.append(Worker(_first(trees, sides, threads, likely), variables(sides), hang_seconds))
         return workers[-1]
 
     try:
@@ -60,13 +67,23 @@ def opened(
             each.close()
 
 
-def _first(trees: Trees, sides: tuple[str, ...], threads: int) -> DescribeSides:
+def _first(trees: Trees, sides: tuple[str, ...], threads: int, likely: Sequence[Renamed]) -> DescribeSides:
     suites = {"base": str(trees.base), "head": str(trees.head)}
     roots = {"base": str(trees.worktree), "head": str(trees.root)}
     alone = len(sides) == 1
     core = max(os.sched_getaffinity(0)) if alone and threads == 1 and hasattr(os, "sched_getaffinity") else -1
     moved = (str(trees.root), str(trees.worktree)) if sides == ("base",) else None
-    return DescribeSides({side: suites[side] for side in sides}, {side: roots[side] for side in sides}, threads, core, moved)
+    renamed = {each.new: each.old for each in likely}
+    here = str(_counterpart(trees)) if moved else ""
+    chosen = ({side: suites[side] for side in sides}, {side: roots[side] for side in sides})
+    return DescribeSides(*chosen, threads, core, moved, renamed, here)
+
+
+def _counterpart(trees: Trees) -> Path:
+    """The folder of the base's tree that the user stands in, as far as he stands in the tree: files may be named from there."""
+    here = Path.cwd().resolve()
+    there = trees.worktree / here.relative_to(trees.root) if here.is_relative_to(trees.root) else here
+    return there if there.is_dir() else trees.worktree
 
 
 def _together(worker: Callable[..., Worker]) -> Opened | str:

@@ -15,7 +15,7 @@ def fill(root: Path, folder: Path, commit: str) -> None:
     for path, wanted in _links(root, commit).items():
         clone = root / path
         if (clone / ".git").exists() and git.name_of(clone, f"{wanted}^{{commit}}"):
-            _unpack(clone, wanted, folder / path)
+            unpack(clone, wanted, folder / path)
             fill(clone, folder / path, wanted)
 
 
@@ -40,8 +40,11 @@ def _links(repository: Path, commit: str) -> dict[str, str]:
     return {path: wanted for wanted, _, path in entries}
 
 
-def _unpack(clone: Path, commit: str, folder: Path) -> None:
-    """Through an index of its own, so that attributes that keep files out of archives, and filters as LFS's, are as in a checkout."""
+def unpack(clone: Path, commit: str, folder: Path) -> None:
+    """Put the files of a commit into a folder.  Nothing is written to the clone.
+
+    Through an index of its own, so that attributes that keep files out of archives, and filters as LFS's, are as in a checkout.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     index = folder / ".layerbench-index"
     try:

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -56,9 +57,10 @@ def resolve(root: Path, ref: str) -> str:
 
 @contextlib.contextmanager
 def checked_out(root: Path, commit: str) -> Iterator[Path]:
-    """The files of a commit in a new folder, as a worktree of git's, which is removed on the way out.
+    """The files of a commit in a new folder, which is removed on the way out: a worktree of git's, or plain files.
 
-    A check that was killed leaves its folder, so first those are removed that no living check holds.
+    Git lists worktrees in the repository, so in one that cannot be written the folder holds the files alone.  A check that was killed
+    leaves its folder, so first those are removed that no living check holds.
     """
     with _turns(root) as turn:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX)).resolve()
@@ -66,7 +68,10 @@ def checked_out(root: Path, commit: str) -> Iterator[Path]:
             try:
                 with turn():
                     _remove_abandoned(root)
-                    git.output(root, "worktree", "add", "--quiet", "--detach", str(folder), commit)
+                    if _writable(root):
+                        git.output(root, "worktree", "add", "--quiet", "--detach", str(folder), commit)
+                    else:
+                        submodules.unpack(root, commit, folder)
                 submodules.fill(root, folder, commit)
                 yield folder
             finally:
@@ -77,13 +82,16 @@ def checked_out(root: Path, commit: str) -> Iterator[Path]:
 def base_path(root: Path, worktree: Path, head_path: Path, commit: str) -> Path | None:
     """Where a file or folder of the working tree lay at the commit that is checked out in `worktree`; None where it is new.
 
-    A file is found again after it was moved or renamed, whether git has been told of it or not.
+    A file is found again after it was moved or renamed, whether git has been told of it or not, and a folder by its files.
     """
     path = head_path.parent.resolve() / head_path.name
     there = worktree / path.relative_to(root)
     if there.exists():
         return there
-    return _renamed(root, worktree, path, commit) if path.is_file() else None
+    if path.is_file():
+        return _renamed(root, worktree, path, commit)
+    folders = Counter(then.parent for file in sorted(path.glob("*.py")) if (then := _renamed(root, worktree, file, commit)))
+    return folders.most_common(1)[0][0] if folders else None
 
 
 def _renamed(root: Path, worktree: Path, path: Path, commit: str) -> Path | None:
@@ -125,10 +133,21 @@ def _unknown(root: Path, ref: str) -> str:
     return "git knows no such commit here; give a branch, a tag or a hash, as  git branch --all  and  git tag  list them"
 
 
+def _common(root: Path) -> Path:
+    """Where git keeps what all worktrees of a repository share."""
+    return root / git.output(root, "rev-parse", "--git-common-dir").rstrip("\n")
+
+
+def _writable(root: Path) -> bool:
+    """Whether git can list another worktree."""
+    listing = _common(root) / "worktrees"
+    return os.access(listing if listing.exists() else listing.parent, os.W_OK)
+
+
 @contextlib.contextmanager
 def _turns(root: Path) -> Iterator[Callable[[], contextlib.AbstractContextManager[None]]]:
     """Turns for what changes the worktrees of a repository: two gits that do it at once trip over each other's half-written files."""
-    shared = os.open(root / git.output(root, "rev-parse", "--git-common-dir").rstrip("\n"), os.O_RDONLY)
+    shared = os.open(_common(root), os.O_RDONLY)
 
     @contextlib.contextmanager
     def turn() -> Iterator[None]:

@@ -16,6 +16,7 @@ from ..check import command as check_command
 from ..check.command import Order as CheckOrder
 from ..check.show import annotations, screen
 from ..check.show import files as check_files
+from ..check.sources import Edited
 from ..data.check_record import exit_code as exit_code_of_check
 from ..data.record import SCHEMA, Failed, Run
 from ..declare.mistake import Mistake
@@ -162,7 +163,7 @@ def check_suite(order: CheckOrder, as_json: bool, out: Path) -> int:
     except KeyboardInterrupt:
         print("layerbench: interrupted before there was a verdict; nothing was written", file=sys.stderr)
         return 130
-    except check_command.Edited as edited:
+    except Edited as edited:
         invocation.complain(f"{edited}; there is no verdict")
         return 4
     except Mistake:

@@ -157,16 +157,16 @@ def draw(function: Function, count: int = 1, requires_grad: bool = True) -> "Dra
     return found if count > 1 else found[0]
 
 
-def draws_of(argument: object) -> Iterator[Draw]:
-    """The tensors of an argument, in order."""
+def draws_of(argument: object, name: str = "") -> Iterator[tuple[str, Draw]]:
+    """The tensors of an argument, in order, each with the name that it has inside one called `name`."""
     if isinstance(argument, Draw):
-        yield argument
+        yield name, argument
     elif isinstance(argument, list | tuple):
-        for each in argument:
-            yield from draws_of(each)
+        for index, each in enumerate(argument):
+            yield from draws_of(each, f"{name}[{index}]")
     elif isinstance(argument, Mapping):
-        for each in argument.values():
-            yield from draws_of(each)
+        for key, each in argument.items():
+            yield from draws_of(each, f"{name}[{key!r}]")
 
 
 def wrong_argument(name: str, argument: object, dimensions: Mapping[str, object]) -> str:

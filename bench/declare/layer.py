@@ -84,7 +84,12 @@ class Layer:
     @property
     def draws(self) -> tuple[Draw, ...]:
         """The tensors of its inputs and keyword arguments, in order."""
-        return (*draws_of(self.inputs), *draws_of(self.kwargs))
+        return tuple(draw for _, draw in self.named_draws)
+
+    @property
+    def named_draws(self) -> tuple[tuple[str, Draw], ...]:
+        """The same, each with the name by which it is declared, as inputs[0] or kwargs['mask']."""
+        return (*draws_of(self.inputs, "inputs"), *draws_of(self.kwargs, "kwargs"))
 
     def sweep_on(self, device: str) -> dict[str, tuple[int, ...]]:
         """Dimension -> the values that are visited on a kind of device, as "cuda": the sweep's on "cpu"."""
@@ -130,7 +135,7 @@ class Layer:
         for name, each in named.items():
             if wrong := wrong_argument(name, each, self.sweep):
                 raise Mistake(f"layer {self.name!r}: {wrong}")
-            for draw in draws_of(each):
+            for _, draw in draws_of(each):
                 self._check_draw(name, draw)
         for name, each in self.parameters.items():
             if not is_keyword(name) or not isinstance(each, Draw) or not each.requires_grad or each.kind in ("integers", "lengths", "mask"):

@@ -1,20 +1,17 @@
-"""Ways of use that take more than one call: gradients that add up, graphs that wait, weights that change between, copies.
+"""Ways of use that take more than one call: gradients that add up, graphs that wait, outputs that are kept.
 
 As in `ways`, each is a small function of a `Use` that returns tensors by name.
 """
 
-import copy
-from collections.abc import Callable
-
 import torch
-from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from ..subject import make
+from ..subject import make, randomness, states
 from .kinds import Way
-from .use import Found, NotHere, Use, back, gradients, labelled, outputs, state, step
+from .use import Found, LeftOut, NotHere, Use, back, gradients, labelled, outputs, state, step
 
-# --- calls ----------------------------------------------------------------------------------------------------------------
+LATER = (1, 2, 0, 1, 2)  # draws of the calls that come after one: several, for buffers may be taken in turn
+MANY = 1000
 
 
 def accumulated(use: Use) -> Found:
@@ -38,7 +35,7 @@ def _both_forwards_first(use: Use, order: tuple[int, int]) -> Found:
     use.needs_gradients()
     module = use.module()
     subjects = [use.subject(draw, module) for draw in (0, 1)]
-    torch.manual_seed(use.seed)
+    randomness.seed(use.seed)
     made = [subject.forward() for subject in subjects]
     found: Found = {}
     for which in order:
@@ -50,7 +47,7 @@ def checkpointed(use: Use) -> Found:
     """torch.utils.checkpoint: forward is run again in backward."""
     use.needs_gradients()
     subject = use.subject()
-    torch.manual_seed(use.seed)
+    randomness.seed(use.seed)
     output = checkpoint(subject.module, *subject.inputs, use_reentrant=False)
     return outputs(output) | back(subject, output)
 
@@ -73,22 +70,51 @@ def new_data(use: Use) -> Found:
     return found | state(module)
 
 
+def counted_on(use: Use) -> Found:
+    """After a thousand calls, as far as the layer counts them: a buffer that is one whole number."""
+    module, counters = use.module(), 0
+    for buffer in module.buffers():
+        if buffer.numel() == 1 and not buffer.is_floating_point() and buffer.dtype != torch.bool:
+            buffer += MANY
+            counters += 1
+    if not counters:
+        raise NotHere("it counts nothing")
+    return step(use.subject(0, module)) | state(module)
+
+
 def kept_output(use: Use) -> Found:
-    """An output that the caller holds while the layer is called again, on other data.  Not where it is the layer's own state."""
+    """An output that the caller holds while the layer is called again and again, on other data.  Not where it is the layer's own state."""
     module = use.module()
     kept = use.subject(0, module).forward()
     before = outputs(kept)
-    use.subject(1, module).forward()
+    for draw in LATER:
+        use.subject(draw, module).forward()
     after = outputs(kept)
     if use.exact and any(not torch.equal(tensor, before[name]) for name, tensor in after.items()):
         raise NotHere("the reference changes its outputs too")
     return labelled("read after the next call", after)
 
 
+def kept_gradients(use: Use) -> Found:
+    """Gradients of inputs that the caller holds, as .grad, while the layer is called again, on other data."""
+    use.needs_gradients()
+    module, held = use.module(), use.subject(0)
+    held.module = module
+    back(held, held.forward())
+    kept = {name: leaf.grad for name, leaf in held.leaves() if leaf.grad is not None and any(leaf is each for each in held.inputs)}
+    for draw in LATER:
+        other = use.subject(draw, module)
+        other.cotangents = tuple(None if each is None else each / 2 for each in other.cotangents)
+        step(other)
+    return labelled("read after the next call", {name: tensor.detach().clone() for name, tensor in kept.items()})
+
+
 def second_derivatives(use: Use) -> Found:
     """The gradients of a sum of squares of the gradients, as a gradient penalty takes them."""
     use.needs_gradients()
     subject = use.subject()
+    if not states.rearranges(subject.module):
+        raise LeftOut("a sum over its weights is no sum over the reference's")
     output = subject.forward()
     pairs = [(y, g) for y, g in zip(make.tensors(output).values(), subject.cotangents, strict=True) if g is not None]
     leaves = dict(subject.leaves())
@@ -100,76 +126,14 @@ def second_derivatives(use: Use) -> Found:
     return labelled("of the gradients", gradients(subject))
 
 
-# --- weights and inputs that change ------------------------------------------------------------------------------------------------------
-
-
-def weights_changed(use: Use) -> Found:
-    """In place after the first call, as an optimizer does."""
-
-    def change(module: nn.Module) -> None:
-        for parameter in module.parameters():
-            parameter.copy_(_other(parameter))
-
-    return _after(use, change)
-
-
-def weights_replaced(use: Use) -> Found:
-    """By other memory after the first call, through .data."""
-
-    def change(module: nn.Module) -> None:
-        for parameter in module.parameters():
-            parameter.data = _other(parameter.detach())
-
-    return _after(use, change)
-
-
-def state_loaded(use: Use) -> Found:
-    """A state_dict loaded after the first call."""
-
-    def change(module: nn.Module) -> None:
-        module.load_state_dict({name: _other(tensor) for name, tensor in module.state_dict().items()})
-
-    return _after(use, change)
-
-
-def _other(tensor: torch.Tensor) -> torch.Tensor:
-    """Other numbers of the same kind, exact in every dtype: rows in another order, and half as large."""
-    return (tensor.roll(1, 0) if tensor.dim() else tensor) / 2 if tensor.is_floating_point() else tensor.clone()
-
-
-def _after(use: Use, change: Callable[[nn.Module], None]) -> Found:
-    module = use.module()
-    if not module.state_dict():
-        raise NotHere("it has no weights")
-    step(use.subject(0, module))
-    module.zero_grad()
-    with torch.no_grad():
-        change(module)
-    return step(use.subject(0, module)) | state(module)
-
-
-def deep_copy(use: Use) -> Found:
-    """A copy made after the first call, while the weights of the original go on changing."""
-    module = use.module()
-    step(use.subject(0, module))
-    module.zero_grad()
-    copied = copy.deepcopy(module)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.zero_()
-    return step(use.subject(0, copied)) | state(copied)
-
-
 WAYS = (
-    Way("weights changed in place", weights_changed),
     Way("gradients accumulated", accumulated),
     Way("two calls, then backward", first_then_second),
     Way("two calls, backward reversed", second_then_first),
     Way("new data at every call", new_data),
     Way("output kept", kept_output),
-    Way("state_dict loaded late", state_loaded),
-    Way("weights replaced by .data", weights_replaced),
-    Way("deep copy", deep_copy),
+    Way("after 1000 calls", counted_on),
+    Way("gradients kept", kept_gradients),
     Way("backward twice", backward_twice),
     Way("checkpointed", checkpointed),
     Way("second derivatives", second_derivatives, absence="not differentiable twice", first_dtype=True),

@@ -1,52 +1,42 @@
 """Holds a variant against the reference in every way of use: what it does, what it refuses, and what is wrong.
 
 Ways are tried in the order of ORDER for as long as there is time, each on the reference first: what the reference does not do is asked of
-nobody.
+nobody.  They are run on one thread of the processor: a call with several spins while one of them waits for a core that is busy with other
+work, and its time would say nothing.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from types import MappingProxyType
-
-import torch
-from torch import Tensor
 
 from ..data.record import Failed
 from ..data.uses import Uses
 from ..declare.layer import Layer
 from ..subject import torch_settings
 from ..subject.fault import in_words
-from . import calls, invariance, layouts, traits, values, ways
+from . import calls, invariance, layouts, traced, traits, values, ways, weights
+from .judging import Asked, RefusedByBoth, Seen, asked, short
 from .kinds import Trait, Way
-from .moved import Moved
-from .observe import Values
-from .tolerance import Mismatch, comparable
-from .use import Found, NotHere, Use, moved, of_variant, reference_in_float64
-from .verify import Truth, hold
+from .tolerance import Mismatch
+from .use import LeftOut, NotHere, Use, of_variant, reference_in_float64
+from .verify import Truth
 
-ORDER: tuple[Way | Trait, ...] = (  # what is wrong most often comes first
+ORDER: tuple[Way | Trait, ...] = (  # what is wrong most often comes first, what takes long last
     *layouts.WAYS[:5],
     *ways.WAYS[:7],
-    *calls.WAYS[:6],
+    *weights.WAYS[:1],
+    *calls.WAYS[:5],
     *values.WAYS[:2],
     *traits.TRAITS,
     *ways.WAYS[7:],
-    *calls.WAYS[6:],
+    *weights.WAYS[1:],
+    *calls.WAYS[5:],
     *layouts.WAYS[5:],
     *values.WAYS[2:],
+    *traced.WAYS,
 )
-LONGEST = 160  # characters of what a variant says when it refuses
-SURVIVES = 0.05  # of the largest value: where the reference is further off, its values are not worth comparing
-
-
-@dataclass
-class Seen:
-    """What is known of a variant so far."""
-
-    tried: int = 0
-    limits: dict[str, str] = field(default_factory=dict)
-    marks: dict[str, str] = field(default_factory=dict)
+TRACING = 3.0  # seconds, after which no other way is begun of those that torch traces; they are counted by themselves
 
 
 def examine(
@@ -57,52 +47,73 @@ def examine(
     seconds: float,
     thorough: bool = True,
     refused: Mapping[str, str] = MappingProxyType({}),
+    tracing: float = TRACING,
 ) -> dict[str, Uses | Failed]:
     """Every variant in every way.
 
-    seconds: after so many no other way is begun.  thorough: also such as are too slow for every dtype.  refused: what the reference did
-    not take so far.
+    seconds: after so many no other way is begun; tracing: of those that torch traces, 0: none.  thorough: also such as are too slow for
+    every dtype.  refused: what the reference did not take so far.
     """
     stock = next(iter(layer.variants))
     exact, own = reference_in_float64(layer, truth), of_variant(layer, truth, stock)
     sides = {variant: of_variant(layer, truth, variant) for variant in variants if _is_another(layer, variant)}
     seen = {variant: Seen() for variant in variants}
-    for variant in variants:
-        if layer.variants[variant].state is not None:  # ways name the reference's weights, which it has not
-            seen[variant].limits["ways of use"] = "not tried, for its weights are laid out otherwise"
     failed: dict[str, Failed] = {}
-    refused = dict(refused)
-    begun, groups = time.thread_time(), set[str]()
-    for place, way in enumerate(ORDER):
-        if time.thread_time() - begun > seconds:
-            refused["not tried"] = f"{len(ORDER) - place} more ways, for lack of time"
-            break
-        if isinstance(way, Way) and (way.group in groups or (way.first_dtype and not thorough)):
-            continue
-        enter("ways", stock)
-        try:
-            with torch_settings.untouched():
-                asked = _asked(way, truth, exact, own)
-        except NotHere:
-            continue
-        except Exception as error:  # noqa: BLE001  the reference's code is the user's as well
-            refused[way.name] = _short(in_words(error))
-            continue
-        groups |= {way.group} - {""} if isinstance(way, Way) else set()
-        for variant in variants:
-            if variant in failed or layer.variants[variant].state is not None:
+    refused, late, groups = dict(refused), list[str](), set[str]()
+    wanted = [way for way in ORDER if isinstance(way, Trait) or thorough or not way.once]
+    plain, slow = ([way for way in wanted if (isinstance(way, Way) and way.traced) is each] for each in (False, True))
+    slow = slow if tracing and sides else []
+    with torch_settings.one_thread():
+        for way in chain(_in_time(plain, seconds, late), _in_time(slow, tracing, late)):
+            if isinstance(way, Way) and (way.group in groups or (way.traced and failed.keys() >= sides.keys())):
                 continue
-            seen[variant].tried += 1
-            if variant in sides:
-                enter("ways", variant)
-                if why := _try(way, sides[variant], asked, seen[variant]):
-                    failed[variant] = Failed("verify", f"{way.name}: {why}")
+            enter("ways", stock)
+            try:
+                with torch_settings.untouched():
+                    judge = asked(way, truth, exact, own)
+            except NotHere:
+                continue
+            except Exception as error:  # noqa: BLE001  the reference's code is the user's as well
+                refused[way.name] = short(in_words(error))
+                continue
+            groups |= {way.group} - {""} if isinstance(way, Way) else set()
+            for variant in variants:
+                if variant in failed:
+                    continue
+                seen[variant].tried += 1
+                if variant in sides:
+                    enter("ways", variant)
+                    try:
+                        why = _try(way, sides[variant], judge, seen[variant])
+                    except RefusedByBoth as both:
+                        refused[way.name] = short(str(both))
+                        break
+                    if why:
+                        failed[variant] = Failed("verify", f"{way.name}: {why}")
+    if late:
+        refused["not tried"] = short(f"{len(late)} more ways, for lack of time: {', '.join(late)}")
     found: dict[str, Uses | Failed] = {}
     for variant, each in seen.items():
         found[variant] = failed.get(variant) or Uses(
             each.tried, each.limits, each.marks, refused if variant in (stock, variants[0]) else {}
         )
     return found
+
+
+def _in_time(wanted: Sequence[Way | Trait], seconds: float, late: list[str]) -> Iterator[Way | Trait]:
+    """Those that are begun before so many seconds of computing are over; the names of the others go to `late`."""
+    begun = time.thread_time()
+    for place, way in enumerate(wanted):
+        if time.thread_time() - begun > seconds:
+            late += [each.name for each in wanted[place:]]
+            return
+        yield way
+
+
+def _is_another(layer: Layer, variant: str) -> bool:
+    """Not the reference, nor the reference compiled: it is judged uncompiled here, and then it is the reference."""
+    stock, *_ = layer.variants.values()
+    return layer.variants[variant].module is not stock.module
 
 
 def in_bits(layer: Layer, truth: Truth, variants: Sequence[str], enter: Callable[[str, str], None]) -> dict[str, dict[str, str] | Failed]:
@@ -129,108 +140,18 @@ def in_bits(layer: Layer, truth: Truth, variants: Sequence[str], enter: Callable
     return found
 
 
-def _is_another(layer: Layer, variant: str) -> bool:
-    """Not the reference, nor the reference compiled: it is judged uncompiled here, and then it is the reference."""
-    stock, *_ = layer.variants.values()
-    return layer.variants[variant].module is not stock.module
-
-
-Asked = Callable[[Use, Seen], None]  # raises Mismatch, or writes limits and marks
-
-
-def _asked(way: Way | Trait, truth: Truth, exact: Use, own: Use) -> Asked:
-    """Run the reference.  What is returned judges a variant.  Raises NotHere, and whatever the reference raises."""
-    if truth.law and not way.random:
-        raise NotHere("it is random, and its values are not compared")
-    if isinstance(way, Trait):
-        expected = way.run(own)
-
-        def judge_words(use: Use, seen: Seen) -> None:
-            found = way.run(use)
-            if others := [f"{about}: {what}" for about, what in found.items() if what != expected.get(about, what)]:
-                seen.limits[way.name] = "; ".join(others[:3])
-
-        return judge_words
-    right, mine = way.run(exact), way.run(own)
-    if way.values != "ordinary":
-        right, mine = _worth(right, mine, way)
-    within = getattr(torch, way.within) if way.within else None
-    again = lambda draw: way.run(moved(own, draw, within))  # noqa: E731
-    asked = replace(truth, exact=Values(right, {}, {}), own=Values(mine, {}, {}), moved=Moved(again, truth.seed, right, mine))
-    if way.values == "ordinary":
-        asked = replace(asked, usual=truth.sizes())
-
-    def judge_tensors(use: Use, seen: Seen) -> None:
-        found = way.run(use)
-        if way.values == "any":
-            found = {name: _nan_counts_once(tensor, right.get(name), truth.exact.outputs.get(name)) for name, tensor in found.items()}
-        try:
-            _compare(asked, way, found, seen)
-        except Mismatch as error:
-            if way.values == "ordinary":
-                raise
-            seen.marks[way.name] = str(error)
-
-    return judge_tensors
-
-
-def _try(way: Way | Trait, use: Use, asked: Asked, seen: Seen) -> str:
+def _try(way: Way | Trait, use: Use, judge: Asked, seen: Seen) -> str:
     """Why the variant is wrong; "" where it is not.  What it refuses is a limit."""
     try:
         with torch_settings.untouched():
-            asked(use, seen)
+            judge(use, seen)
     except (Mismatch, torch_settings.Meddles) as error:
         return str(error)
+    except RefusedByBoth:
+        raise
+    except LeftOut as error:
+        seen.limits[way.name] = f"not tried: {error}"
     except Exception as error:  # noqa: BLE001  the code is the user's: an error that the reference does not raise is a limit
-        words = _short(in_words(error))
+        words = short(in_words(error))
         seen.limits[way.name] = (isinstance(way, Way) and way.absence) or words
     return ""
-
-
-def _compare(asked: Truth, way: Way, found: Found, seen: Seen) -> None:
-    """Raises Mismatch at the first tensor that is not the reference's.  A gradient of zeros may be missing, or be there too much."""
-    right, mine = asked.exact.all(), asked.own.all()
-    eps = torch.finfo(getattr(torch, way.within)).eps if way.within else None
-    for name in right:
-        if name not in mine or (name not in found and not right[name].any() and " grad" in name):
-            continue
-        error = hold(asked, name, found.get(name), eps, way.times)
-        if eps and error.error > asked.allowed(name).largest:
-            seen.limits.setdefault(way.name, f"rounds to {way.within} where the reference does not")
-    if way.values == "ordinary":
-        for name, tensor in found.items():
-            if name not in right and tensor.any():
-                raise Mismatch(f"{name}: the reference has none, or leaves it as it is")
-
-
-def _nan_counts_once(found: Tensor, right: Tensor | None, plain: Tensor | None) -> Tensor:
-    """NaN and infinities are one thing; and they may come out wherever the number that was replaced has changed the exact value."""
-    if right is None or plain is None or found.shape != right.shape or not found.is_floating_point():
-        return found
-    there = right.to(found.device)
-    may = ~there.isfinite() | (there != plain.to(found.device))
-    return torch.where(~found.isfinite() & may, there.to(found.dtype), found)
-
-
-def _worth(right: Found, mine: Found, way: Way) -> tuple[Found, Found]:
-    """The tensors of which the reference tells something with such values.  Raises NotHere where it is none of its outputs."""
-    worth = {name for name in right if name in mine and _tells(right[name], mine[name], way)}
-    if not any(name in worth for name in right if name.startswith("output")):
-        raise NotHere("the reference does not survive such values")
-    return {name: right[name] for name in right if name in worth}, {name: mine[name] for name in right if name in worth}
-
-
-def _tells(right: Tensor, mine: Tensor, way: Way) -> bool:
-    if not right.is_floating_point() or not right.numel():
-        return way.values == "finite"
-    seen = comparable(right, mine.dtype)
-    there = mine.to(right.device)
-    if way.values == "any":
-        return bool((seen == there.isfinite()).all())
-    if not (seen.all() and there.isfinite().all()):
-        return False
-    return float((there.double() - right).abs().max()) <= SURVIVES * float(right.abs().max())
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"

@@ -47,6 +47,11 @@ def expanded_number(tensor: Tensor) -> Tensor:
     return tensor.flatten()[:1].squeeze(0).expand(tensor.shape) if tensor.numel() else tensor
 
 
+def expanded_within(tensor: Tensor) -> Tensor:
+    """One number for all of a row, with stride 0, as the gradient of a mean over the last dimension."""
+    return tensor[..., :1].expand(tensor.shape) if tensor.dim() > 1 else tensor
+
+
 def channels_last(tensor: Tensor) -> Tensor:
     """The second of four dimensions lies innermost."""
     return tensor.to(memory_format=torch.channels_last, copy=True) if tensor.dim() == 4 else tensor
@@ -90,6 +95,8 @@ WAYS = (
     Way("sliced inputs", partial(inputs_laid, sliced)),
     Way("expanded inputs", partial(inputs_laid, expanded)),
     Way("every second number of inputs", partial(inputs_laid, every_second)),
+    Way("gradients expanded over rows", partial(gradients_laid, expanded)),
+    Way("gradients expanded within rows", partial(gradients_laid, expanded_within)),
     Way("every second number of gradients", partial(gradients_laid, every_second)),
     Way("channels-last inputs", partial(inputs_laid, channels_last)),
     Way("channels-last gradients", partial(gradients_laid, channels_last)),

@@ -18,6 +18,8 @@ from .tolerance import Off, own_distance
 
 FEW = 4  # draws of moved numbers, when the first are asked for; then twice as many, and twice as many again, up to
 MOST = 32
+BARELY = 2.0**-40  # of a number, in float64: less than a step of any dtype that is judged
+JUMP = 2.0**-20  # of the largest value: what so little changes by more lies on a kink
 Answer = Mapping[str, Tensor]
 
 
@@ -25,11 +27,14 @@ class Moved:
     """The distances of the reference's own answers, by tensor: the first on the numbers as drawn, the others on moved ones.
 
     It is lazy, for most variants are within the limit of the first: `more` runs the reference again, on a copy.
-    again: what it answers on numbers moved by a seed.
+    again: what it answers on numbers moved by a seed.  beside: what it answers in float64 on numbers that are `barely` moved.
     """
 
-    def __init__(self, again: Callable[[int], Answer], seed: int, exact: Answer, own: Answer) -> None:
-        self._again, self._seed, self._exact = again, seed, exact
+    def __init__(
+        self, again: Callable[[int], Answer], seed: int, exact: Answer, own: Answer, beside: Callable[[int], Answer] | None = None
+    ) -> None:
+        self._again, self._seed, self._exact, self._beside = again, seed, exact, beside
+        self._sides: list[Answer] = []
         self.draws = 0
         self.offs: dict[str, list[Off]] = {}
         self._take(own)
@@ -42,6 +47,23 @@ class Moved:
             self.draws += 1
             self._take(self._again(1_000 * self._seed + self.draws))
         return True
+
+    def nearest(self, name: str, found: Tensor) -> Tensor:
+        """The exact tensor; but where the numbers lie on a kink, as where two are equal and the larger is wanted, what is nearest to
+        `found` of all that lies between the values on its sides: there each of those is a gradient.
+        """
+        exact = self._exact[name]
+        if self._beside is None or not (exact.is_floating_point() and found.is_floating_point()) or found.shape != exact.shape:
+            return exact
+        if not self._sides:
+            self._sides = [self._exact, *(self._beside(1_000 * self._seed + draw) for draw in range(MOST))]
+        sides = torch.stack([side[name] for side in self._sides])
+        low, high = sides.amin(0), sides.amax(0)
+        kink = high - low > JUMP * exact.abs().max()
+        near = found.to(exact.device, exact.dtype).clamp(low, high)
+        totals, total = sides[:, kink].sum(1), near[kink].sum()  # that of a maximum is the same on each side: its gradient is shared out
+        beyond = (total - total.clamp(totals.min(), totals.max())).abs() - (totals.max() - totals.min())
+        return torch.where(kink, near, exact) if beyond <= torch.finfo(found.dtype).eps * near[kink].abs().sum() else exact
 
     def _take(self, seen: Answer) -> None:
         for name, tensor in seen.items():
@@ -64,6 +86,16 @@ def _drawn_on(subject: Subject) -> str:
     """The device of its numbers, unless that has no float64."""
     kinds = {tensor.device.type for tensor in (*subject.inputs, *subject.module.parameters())}
     return next(iter(kinds)) if len(kinds) == 1 and kinds != {"mps"} else "cpu"
+
+
+def barely(tensor: Tensor, seed: int) -> Tensor:
+    """In float64, each number but 0 by so little that only those change their order that were equal."""
+    if not tensor.is_floating_point():
+        return tensor
+    generator = torch.Generator().manual_seed(seed)
+    wide = tensor.detach().double()
+    changed = wide + wide * BARELY * torch.randn(wide.shape, generator=generator, dtype=torch.float64).to(wide.device)
+    return changed.requires_grad_(tensor.requires_grad)
 
 
 def nudged(tensor: Tensor, generator: torch.Generator) -> Tensor:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from ..subject import randomness
 from ..subject.make import Subject, tensors
 from .tolerance import Mismatch
 
@@ -31,7 +32,7 @@ def observe(subject: Subject, seed: int | None, calls: int = 1) -> Values:
     before = subject.state()
     subject.clear_gradients()
     if seed is not None:
-        torch.manual_seed(seed + 2_000_003)  # not the inputs' stream: a mask drawn from that would hang together with them
+        randomness.seed(seed + 2_000_003)  # not the inputs' stream: a mask drawn from that would hang together with them
     for _ in range(calls):
         output = subject.forward()
     kinds = {name: "Tensor" if type(tensor) is nn.Parameter else type(tensor).__name__ for name, tensor in tensors(output).items()}
@@ -48,6 +49,11 @@ def observe(subject: Subject, seed: int | None, calls: int = 1) -> Values:
         for name, tensor in subject.module.state_dict().items():
             tensor.copy_(before[name])
     return Values(outputs, gradients, after, kinds)
+
+
+def versions(subject: Subject) -> list[int]:
+    """How often each input was written to, as autograd counts."""
+    return [0 if tensor.is_inference() else tensor._version for tensor in subject.inputs]
 
 
 def check_shapes(outputs: Mapping[str, Tensor], cotangents: Sequence[Tensor | None]) -> None:

@@ -18,17 +18,20 @@ from ..declare.mistake import Mistake
 from ..subject import make, torch_settings
 from ..subject.building import INITS
 from ..subject.fault import in_words
-from . import in_use, interpreter, verify
-from .verify import Truth
+from . import in_use, interpreter, repeatable, slack, verify
+from .tolerance import largest
+from .verify import NOTHING_LEFT, Truth
 
 Enter = Callable[[str, str], None]  # (stage, variant): said before each piece of work
 
-ODD = (1, 7, 31, 33, 96, 127, 129, 1023, 2049, 3072)  # a prime, a power of two but for one, three times one; beyond 2048 twice
+ODD = (1, 7, 31, 33, 96, 127, 129, 1023, 2049, 3072, 4097, 8193)  # a prime, near powers of two, three times one; beyond usual blocks
 SMALL = 8  # at most, every other dimension meanwhile
 ODD_NUMBERS = 2**17  # in the inputs of such a size
 ODD_SECONDS = 1.0  # after which no other such size is begun
-IN_USE = 2.0, 0.5  # after so many seconds no other way of use is begun, or after this share of the time that the trials took
+IN_USE = 5.0, 0.5  # after so many seconds no other way of use is begun, or after this share of the time that the trials took
 INTERPRETED = 0.1, 0.25  # the same under Triton's interpreter
+UNTRACED = {"torch.compile and torch.export": "not tried under Triton's interpreter, which torch does not trace"}
+FEW = 4  # variants: for each one more, a quarter of the seconds more
 
 
 def sizes(layer: Layer) -> list[dict[str, int]]:
@@ -84,12 +87,17 @@ def prove(
     examined: dict[str, Uses | Failed] = {}
     if seen.first and right:
         least, share = INTERPRETED if interpreted else IN_USE
-        seconds = max(least, share * (time.thread_time() - begun))
-        examined = in_use.examine(layer, seen.first, right, enter, seconds, thorough, seen.refused)
+        seconds = max(least * _crowd(variants), share * (time.thread_time() - begun))
+        seen.refused |= UNTRACED if interpreted else {}
+        examined = in_use.examine(layer, seen.first, right, enter, seconds, thorough, seen.refused, 0 if interpreted else in_use.TRACING)
         right = tuple(variant for variant in right if isinstance(examined[variant], Uses))
         facts = in_use.in_bits(layer, seen.first, right, enter) if thorough and not interpreted else {}
         examined |= {variant: _with(examined[variant], found) for variant, found in facts.items()}
     return {variant: seen.failed.get(variant) or _proof(seen.errors[variant], examined.get(variant)) for variant in variants}
+
+
+def _crowd(variants: tuple[str, ...]) -> float:
+    return max(1.0, len(variants) / FEW)
 
 
 def _with(uses: Uses | Failed, facts: dict[str, str] | Failed) -> Uses | Failed:
@@ -124,7 +132,7 @@ def _over_trials(layer: Layer, variants: tuple[str, ...], dtype: torch.dtype, de
                 truth = verify.truth(layer, size, dtype, device, seed, init)
                 first = first or truth
                 if seed == 0:
-                    verify.check_not_random(layer, truth)
+                    repeatable.check_not_random(layer, truth)
                 scalable = any(parameter.dim() > 1 for parameter in truth.weights.parameters())
         except Exception as error:  # noqa: BLE001  the reference's code is the user's as well
             if isinstance(error, Mistake) and init != layer.init:
@@ -141,8 +149,9 @@ def _over_trials(layer: Layer, variants: tuple[str, ...], dtype: torch.dtype, de
 def _at_odd_sizes(layer: Layer, variants: tuple[str, ...], dtype: torch.dtype, device: str, enter: Enter, seen: _Trials) -> None:
     """What the reference does not take, or proves nothing at, is left out.  The smallest of them are then used in all ways."""
     begun, refused = time.thread_time(), dict[str, tuple[list[int], str]]()
+    seconds = ODD_SECONDS * _crowd(variants)
 
-    def judged(size: dict[str, int], seed: int) -> str:
+    def judged(size: dict[str, int], seed: int, dimension: str) -> str:
         """Why the reference does not take it; "" where it does."""
         enter("verify", variants[0])
         try:
@@ -150,25 +159,40 @@ def _at_odd_sizes(layer: Layer, variants: tuple[str, ...], dtype: torch.dtype, d
                 truth = replace(verify.truth(layer, size, dtype, device, seed), usual=seen.usual)
         except Exception as error:  # noqa: BLE001  the reference's code is the user's as well
             return in_words(error)
-        _judge(layer, variants, truth, shown(size), enter, seen)
+        _judge(layer, variants, _over_one_number(truth, dimension), shown(size), enter, seen)
         if not seen.first or (min(size.values()) > 1 and _numbers(layer, size) < _numbers(layer, seen.first.size)):
             seen.first = truth
         return ""
 
-    around = next((size for seed, size in enumerate(small_sizes(layer), 100) if not judged(size, seed)), None)
+    around = next((size for seed, size in enumerate(small_sizes(layer), 100) if not judged(size, seed, "batch")), None)
     slow, left_out = set[str](), 0
     for place, (dimension, size) in enumerate(odd_sizes(layer, around) if around else []):
         now = time.thread_time()
-        if dimension in slow or now - begun > ODD_SECONDS:
+        if dimension in slow or now - begun > seconds:
             left_out += 1
             continue
-        why = judged(size, 200 + place)
-        slow |= {dimension} if time.thread_time() - now > ODD_SECONDS / 4 else set()
+        why = judged(size, 200 + place, dimension)
+        slow |= {dimension} if time.thread_time() - now > seconds / 4 else set()
         if why:
             refused.setdefault(dimension, ([], why))[0].append(size[dimension])
     if left_out:
         seen.refused["sizes not tried"] = f"{left_out} more, for lack of time"
     seen.refused |= {f"{dimension}={', '.join(map(str, values))}": why for dimension, (values, why) in refused.items()}
+
+
+def _over_one_number(truth: Truth, dimension: str) -> Truth:
+    """Where a dimension is 1 that is not the batch: without the gradients of inputs that are 0, and in a half dtype without any.
+
+    Those of a norm over one number are differences of numbers that are all but equal, divided by what may be near 0.
+    """
+    if dimension == "batch" or truth.size[dimension] != 1:
+        return truth
+    kept, exact = truth.own.gradients, truth.exact.gradients
+    half = truth.dtype in (torch.float16, torch.bfloat16)
+    left = {
+        name for name in kept if name.startswith("input ") and (half or largest(exact[name]) <= NOTHING_LEFT * truth.usual.get(name, 0.0))
+    }
+    return replace(truth, own=replace(truth.own, gradients={name: each for name, each in kept.items() if name not in left}))
 
 
 def _judge(layer: Layer, variants: tuple[str, ...], truth: Truth, where: str, enter: Enter, seen: _Trials) -> None:
@@ -205,7 +229,7 @@ def under_interpreter(layer: Layer, variants: tuple[str, ...], dtype: str, enter
         elif isinstance(result, Failed):
             outcomes[variant] = result
         else:
-            accuracy = structs.replace(verify.worst([result.errors]), uses=result.uses)
+            accuracy = structs.replace(slack.worst([result.errors]), uses=result.uses)
             outcomes[variant] = Checked(accuracy, _proved(layer, judged, launches.count))
     return outcomes
 

@@ -12,20 +12,24 @@ from torch import Tensor, nn
 
 from ..declare.layer import Layer
 from ..declare.mistake import Finding
-from ..subject import make
+from ..subject import make, randomness, states
 from ..subject.arguments import cast
 from ..subject.make import Subject
 from ..subject.outputs import comparable
+from .kinds import Found as Found
 from .moved import moved as nudge
 from .observe import check_shapes
 from .verify import Truth
 
 DRAWS = 3  # of inputs: a way may call a layer with new data
-Found = dict[str, Tensor]
 
 
 class NotHere(Finding):
     """A way that says nothing of this layer.  Carries why."""
+
+
+class LeftOut(Finding):
+    """A way that cannot be tried with this variant.  Carries why."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,8 @@ class Use:
     """What a way is given.  Nothing of it may be written to: modules and subjects are made for a way to spoil.
 
     drawn: inputs in the dtype of the trial, then others of the same shapes.  exact: whether they are taken to float64.
-    seed: of the module's random numbers.
+    seed: of the module's random numbers.  plain: it says what is right, or how far off that may be, so that it is neither compiled nor
+    exported.
     """
 
     name: str
@@ -43,6 +48,7 @@ class Use:
     layer: Layer
     seed: int
     exact: bool = False
+    plain: bool = False
 
     def module(self) -> nn.Module:
         return self.built()
@@ -82,7 +88,7 @@ def reference_in_float64(layer: Layer, truth: Truth) -> Use:
     def built() -> nn.Module:
         return make.in_float64(truth.weights, truth.inputs, (), layer, truth.size).module
 
-    return Use("float64", built, _draws(layer, truth), truth.cotangents, layer, truth.seed, exact=True)
+    return Use("float64", built, _draws(layer, truth), truth.cotangents, layer, truth.seed, exact=True, plain=True)
 
 
 def of_variant(layer: Layer, truth: Truth, variant: str) -> Use:
@@ -99,7 +105,7 @@ def _draws(layer: Layer, truth: Truth) -> tuple[tuple[Tensor, ...], ...]:
 
 def step(subject: Subject, seed: int = 0, backward: bool = True, keep: bool = False) -> Found:
     """One forward and one backward: outputs, and gradients as they have come to be.  keep: the graph, for another backward."""
-    torch.manual_seed(seed + 2_000_003)
+    randomness.seed(seed + 2_000_003)
     output = subject.forward()
     return outputs(output) | (back(subject, output, keep) if backward else {})
 
@@ -123,7 +129,7 @@ def gradients(subject: Subject) -> Found:
 
 
 def state(module: nn.Module) -> Found:
-    return {f"{name} after": comparable(tensor.detach().clone(), name) for name, tensor in module.state_dict().items()}
+    return {f"{name} after": comparable(tensor.detach().clone(), name) for name, tensor in states.now(module).items()}
 
 
 def labelled(words: str, found: Mapping[str, Tensor]) -> Found:
@@ -158,7 +164,7 @@ def moved(use: Use, seed: int, within: torch.dtype | None = None) -> Use:
             shifted.module.to(had[0])
         shifted.inputs = tuple(_as(tensor, was.dtype) for tensor, was in zip(shifted.inputs, use.drawn[draw], strict=True))
         found.append(shifted)
-    return replace(use, built=lambda: copy.deepcopy(found[0].module), drawn=tuple(each.inputs for each in found))
+    return replace(use, built=lambda: copy.deepcopy(found[0].module), drawn=tuple(each.inputs for each in found), plain=True)
 
 
 def _as(tensor: Tensor, dtype: torch.dtype) -> Tensor:

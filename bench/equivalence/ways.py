@@ -7,10 +7,11 @@ as the rule of `tolerance` says.  A public report of a layer that is wrong in so
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 
 import torch
 
-from ..subject import make
+from ..subject import make, randomness, states
 from .kinds import Way
 from .use import Found, NotHere, Use, back, batched, device_of, labelled, outputs, state, step
 
@@ -54,7 +55,7 @@ def autocast(use: Use) -> Found:
     if any(tensor.dtype != torch.float32 for tensor in use.drawn[0] if tensor.is_floating_point()):
         raise NotHere("autocast is for float32")
     subject = use.subject()
-    torch.manual_seed(use.seed)
+    randomness.seed(use.seed)
     with torch.autocast(device_of(use), torch.bfloat16):
         output = subject.forward()
     wide = make.tensors(output)
@@ -85,15 +86,21 @@ def weights_need_none(use: Use) -> Found:
 def each_alone(use: Use) -> Found:
     """One input or parameter after the other is the only one that needs a gradient."""
     use.needs_gradients()
-    names = [name for name, _ in use.subject().leaves()]
+    subject = use.subject()
+    given = dict(zip(subject.names(), subject.inputs, strict=True))
+    names = [name for name, tensor in (given | states.parameters(subject.module, each_once=True)).items() if tensor.requires_grad]
     if len(names) < 2:
         raise NotHere("only one tensor needs a gradient")
     found: Found = {}
-    for wanted in names[:MOST_LEAVES]:
+    inputs = [name for name in names if name.startswith("input ")]
+    ordered = inputs + sorted(set(names) - set(inputs))  # not as they were registered: a variant may have them in another order
+    for wanted in ordered[:MOST_LEAVES]:
         subject = use.subject()
+        own = {wanted} if wanted in given else states.made_of(subject.module, wanted)
         for name, leaf in list(subject.leaves()):
-            leaf.requires_grad_(name == wanted)
-        found |= labelled(f"only {wanted.removesuffix(' grad')} needing one", step(subject))
+            leaf.requires_grad_(name in own)
+        seen = {name: tensor for name, tensor in step(subject).items() if not name.endswith(" grad") or name == f"{wanted} grad"}
+        found |= labelled(f"only {wanted} needing one", seen)
     return found
 
 
@@ -120,10 +127,46 @@ def batch_of_one(use: Use) -> Found:
         return tensor if place is None else tensor.narrow(place, 0, 1).clone()
 
     subject = use.with_inputs(first).subject()
-    torch.manual_seed(use.seed)
+    randomness.seed(use.seed)
     output = subject.forward()
     subject.cotangents = make.cotangents(output, use.seed)
     return outputs(output) | back(subject, output)
+
+
+def another_size(place: int, use: Use) -> Found:
+    """One module at two sizes, the smaller first and the smaller last: a mask or a table that it keeps must fit both.
+
+    place: of the dimension in the sweep.
+    """
+    dimension = dict(enumerate(use.layer.sweep)).get(place, "")
+    short = _half(use, dimension)
+    if short is None:
+        raise NotHere("no such dimension of its inputs can be halved")
+    found: Found = {}
+    for words, sides in (("longer than before", (short, use)), ("shorter than before", (use, short))):
+        module = use.module()
+        try:
+            made = [step(side.subject(module=module), backward=False) for side in sides]
+        except Exception as error:
+            if use.name in ("float64", next(iter(use.layer.variants))):
+                raise NotHere("its module takes one size") from error
+            raise
+        found |= labelled(f"{dimension} {words}", made[-1])
+    return found
+
+
+def _half(use: Use, dimension: str) -> Use | None:
+    """The first half of its inputs in that dimension; None where none of them has it, or it is 1."""
+
+    def cut(place: int, tensor: torch.Tensor) -> torch.Tensor:
+        for at, name in enumerate(use.layer.draws[place].dims[: tensor.dim()]):
+            tensor = tensor.narrow(at, 0, tensor.shape[at] // 2) if name == dimension else tensor
+        return tensor.clone()
+
+    sizes = [
+        tensor.shape[at] for tensor, d in zip(use.drawn[0], use.layer.draws, strict=True) for at, n in enumerate(d.dims) if n == dimension
+    ]
+    return use.with_inputs(cut) if sizes and min(sizes) > 1 else None
 
 
 def same_tensor(use: Use) -> Found:
@@ -150,6 +193,7 @@ WAYS = (
     Way("in eval()", in_eval, random=True),
     Way("batch of 1", batch_of_one),
     Way("each output alone", each_output_alone),
+    *(Way(f"another size of dimension {place + 1}", partial(another_size, place)) for place in range(3)),
     Way("one tensor for several inputs", same_tensor),
     Way("under autocast", autocast, within="bfloat16"),
 )

@@ -11,6 +11,8 @@ class DescribeSides(Struct, frozen=True, tag=True):
 
     core      the CPU core to stay on; -1: any.
     moved     modules of the first folder that are imported by their plain names are taken from the second.
+    here      the folder to stand in, where it is not the parent's.
+    renamed   a layer's name at the head -> its name at the base, where it is to be had by both.
     """
 
     suites: dict[str, str]
@@ -18,6 +20,8 @@ class DescribeSides(Struct, frozen=True, tag=True):
     threads: int
     core: int = -1
     moved: tuple[str, str] | None = None
+    renamed: dict[str, str] = {}
+    here: str = ""
 
 
 class DescribedSides(Struct, frozen=True, tag=True):

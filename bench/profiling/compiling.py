@@ -3,11 +3,9 @@
 import contextlib
 import os
 import shutil
-import sys
 import sysconfig
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -15,7 +13,7 @@ from torch import nn
 from ..data.record import Compiled, SweepGraphs
 from ..declare.layer import Layer
 from ..declare.mistake import Finding
-from ..subject import make
+from ..subject import dynamo, make
 from ..subject.make import Subject
 
 
@@ -35,13 +33,6 @@ def missing_compiler(device: str = "cpu") -> str:
     return ""
 
 
-def forget() -> None:
-    """Drop what earlier layers compiled, so that their guards and recompilation limits cannot reach this one."""
-    if _loaded():
-        torch._dynamo.reset()
-        _counters().clear()
-
-
 def start_compiler(folder: str, device: str = "cpu") -> None:
     """Compile something once: the first compilation of a process starts the compiler, and no variant's cold figure should carry that.
 
@@ -53,7 +44,7 @@ def start_compiler(folder: str, device: str = "cpu") -> None:
         _compile_something(device)
     except Exception:  # noqa: BLE001  a torn cache may raise anything
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
-        forget()
+        dynamo.forget()
         with contextlib.suppress(Exception):  # it is not the cache: the compiled variants will fail, each with its reason
             _compile_something(device)
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
@@ -69,17 +60,17 @@ def compile_cold(subject: Subject, differentiable: bool, cold: bool = True) -> C
 
     Raises CompiledNothing where torch.compile fell back to eager for all of it.
     """
-    if _graphs():  # then it may be another's, whose code it shares, that it runs
+    if dynamo.graphs():  # then it may be another's, whose code it shares, that it runs
         with contextlib.suppress(CompiledNothing):
             return _compile_cold(subject, differentiable, cold)
-        forget()
+        dynamo.forget()
     return _compile_cold(subject, differentiable, cold)
 
 
 def _compile_cold(subject: Subject, differentiable: bool, cold: bool) -> Compiled:
     from torch._inductor.utils import fresh_cache
 
-    graphs, breaks = _graphs(), dict(_counters()["graph_break"])
+    graphs, breaks = dynamo.graphs(), dynamo.breaks()
     with fresh_cache() if cold else contextlib.nullcontext():
         start = time.perf_counter()
         subject.compiled = torch.compile(subject.module)
@@ -91,11 +82,11 @@ def _compile_cold(subject: Subject, differentiable: bool, cold: bool) -> Compile
             torch.accelerator.synchronize(device)
         seconds = time.perf_counter() - start
     subject.clear_gradients()
-    reasons = tuple(_in_short(reason) for reason, count in _counters()["graph_break"].items() if count > breaks.get(reason, 0))
-    if _graphs() == graphs:
+    reasons = tuple(dynamo.in_short(reason) for reason, count in dynamo.breaks().items() if count > breaks.get(reason, 0))
+    if dynamo.graphs() == graphs:
         why = f" ({'; '.join(reasons)})" if reasons else ""
         raise CompiledNothing(f"torch.compile compiled nothing and fell back to eager{why}; a ratio would compare eager with eager")
-    return Compiled(seconds, _graphs() - graphs, reasons, 0, cold=cold)
+    return Compiled(seconds, dynamo.graphs() - graphs, reasons, 0, cold=cold)
 
 
 def over_sweep(layer: Layer, variant: str, device: str) -> SweepGraphs | None:
@@ -109,7 +100,7 @@ def over_sweep(layer: Layer, variant: str, device: str) -> SweepGraphs | None:
     dimension, *others = sweep
     smallest = {name: min(sweep[name]) for name in others}
     sizes = [{dimension: value} | smallest for value in dict.fromkeys(sweep[dimension])]
-    forget()
+    dynamo.forget()
     try:
         with torch.device("meta"):
             modules = [make.build(layer, layer.variants[variant], size) for size in sizes]
@@ -120,34 +111,6 @@ def over_sweep(layer: Layer, variant: str, device: str) -> SweepGraphs | None:
             compiled(*make.draw(layer.draws, size, torch.float32, "meta", 0))
     except Exception:  # noqa: BLE001  what it raises here it raises again when it is compiled for the point, and there it is recorded
         return None
-    graphs = _graphs()
-    forget()
+    graphs = dynamo.graphs()
+    dynamo.forget()
     return SweepGraphs(dimension, tuple(size[dimension] for size in sizes), graphs) if graphs else None
-
-
-def _loaded() -> bool:
-    """Nothing was compiled before dynamo was imported, which takes as long as torch itself: so we import it only to compile."""
-    return "torch._dynamo.utils" in sys.modules
-
-
-def _counters() -> Any:
-    """Dynamo's own: counter -> what was counted -> how often."""
-    from torch._dynamo.utils import counters
-
-    return counters
-
-
-def _graphs() -> int:
-    return int(_counters()["stats"]["unique_graphs"]) if _loaded() else 0
-
-
-def graphs_so_far() -> int:
-    """Graphs captured since `forget`; more of them after timing than before means that timing met a compilation."""
-    return _graphs()
-
-
-def _in_short(reason: str) -> str:
-    """Dynamo explains a break in many lines; what it is and why are the first and the one marked so."""
-    lines = [line.strip() for line in reason.splitlines() if line.strip()]
-    why = [line.removeprefix("Explanation: ") for line in lines if line.startswith("Explanation: ")]
-    return ": ".join([*lines[:1], *why[:1]])

@@ -6,12 +6,13 @@ tensors in their places, so that the hook is the one place that knows.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
 from ..declare.fields import shown
-from ..declare.inputs import Draw, Function, Size
+from ..declare.inputs import Draw, Function, Size, draws_of
 from ..declare.layer import Layer
 from ..declare.mistake import Mistake
 
@@ -99,6 +100,12 @@ class Arrange:
     inputs: tuple[object, ...]
     kwargs: Mapping[str, object]
 
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        placed = [(f"input {place}", each) for place, each in enumerate(self.inputs)]
+        placed += [(f"input {keyword}", each) for keyword, each in self.kwargs.items()]
+        return tuple(name for called, each in placed for name, _ in draws_of(each, called))
+
     def __call__(self, module: nn.Module, tensors: tuple[Tensor, ...], _: object) -> tuple[tuple[object, ...], dict[str, object]]:
         left = iter(tensors)
         return tuple([_placed(each, left) for each in self.inputs]), {name: _placed(each, left) for name, each in self.kwargs.items()}
@@ -117,6 +124,12 @@ def _placed(argument: object, left: Iterator[Tensor]) -> object:
     if isinstance(argument, Mapping):
         return {key: _placed(each, left) for key, each in argument.items()}
     return argument
+
+
+def names(module: nn.Module, count: int) -> tuple[str, ...]:
+    """What a reader is told of the tensors of a call: input 0; in a list input 0[1]; by keyword input mask."""
+    arranged = [each for each in module._forward_pre_hooks.values() if isinstance(each, Arrange)]
+    return arranged[0].names if arranged else tuple(f"input {place}" for place in range(count))
 
 
 def arrange(layer: Layer, module: nn.Module) -> nn.Module:

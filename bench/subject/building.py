@@ -16,9 +16,10 @@ from ..declare.inputs import Size
 from ..declare.layer import Init, Layer
 from ..declare.mistake import Mistake
 from ..declare.variant import Variant
-from . import states
+from . import randomness, states
 from .arguments import arrange, cast, draw
 
+MADE_FOR = "_layerbench_made_for"  # the attribute of a reference: its dtype and device, which variants share though it may have no weights
 INITS: dict[Init, Callable[[Tensor], object]] = {
     "default": lambda weight: weight,
     "normal": nn.init.normal_,
@@ -34,7 +35,7 @@ def reference(layer: Layer, size: Size, dtype: torch.dtype, device: str, seed: i
     They are those of an initialisation, the layer's unless told otherwise, with a tenth of noise added: a variant that ignores a weight
     of ones or a bias of zeros would otherwise pass for the same layer.
     """
-    torch.manual_seed(seed)
+    randomness.seed(seed)
     module = build(layer, next(iter(layer.variants.values())), size)
     with torch.no_grad():
         for parameter in module.parameters():
@@ -43,7 +44,9 @@ def reference(layer: Layer, size: Size, dtype: torch.dtype, device: str, seed: i
         for parameter in module.parameters():
             scale = float(parameter.abs().square().mean().sqrt()) if parameter.numel() else 0.0
             parameter.add_(torch.randn_like(parameter), alpha=0.1 * (scale or 1.0))
-    return in_dtype(module, dtype, device)
+    module = in_dtype(module, dtype, device)
+    setattr(module, MADE_FOR, (dtype, torch.device(device)))
+    return module
 
 
 @torch.inference_mode(mode=False)
@@ -56,10 +59,7 @@ def variant_module(layer: Layer, variant: str, size: Size, weights: nn.Module) -
     module = build(layer, declared, size)
     states.prepare(module, variant, declared.state, next(iter(layer.variants)), weights)
     states.load(module, weights)
-    held = [*weights.parameters(), *weights.buffers()]
-    device = held[0].device if held else torch.device("cpu")
-    dtypes = [tensor.dtype for tensor in held if tensor.is_floating_point()]
-    module = in_dtype(module, dtypes[0], device) if dtypes else module.to(device)
+    module = in_dtype(module, *getattr(weights, MADE_FOR))
     return module if module.training == weights.training else module.train(weights.training)
 
 

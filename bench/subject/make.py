@@ -16,7 +16,7 @@ from ..declare.layer import Init, Layer
 from ..plan import steps
 from ..timing.clock import Call
 from . import optimizers, states
-from .arguments import cast
+from .arguments import cast, names
 from .arguments import draw as draw
 from .building import build as build
 from .building import copied, in_dtype
@@ -40,11 +40,15 @@ class Subject:
         called = self.module if self.compiled is None else self.compiled
         return called(*self.inputs)
 
+    def names(self) -> tuple[str, ...]:
+        """What each of the inputs is called to a reader."""
+        return names(self.module, len(self.inputs))
+
     def leaves(self) -> Iterator[tuple[str, Tensor]]:
         """Every tensor that backward gives a gradient, by name."""
-        for index, tensor in enumerate(self.inputs):
+        for name, tensor in zip(self.names(), self.inputs, strict=True):
             if tensor.requires_grad:
-                yield f"input {index}", tensor
+                yield name, tensor
         for name, parameter in self.module.named_parameters():
             if parameter.requires_grad:
                 yield name, parameter

@@ -5,8 +5,9 @@ reference's.  With v = state(r) the gradient by r is that by v times the Jacobia
 rearranges numbers, as it must where calls change them, it is inverted by rearranging their places.
 """
 
+import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
@@ -100,13 +101,69 @@ def changes_back(module: nn.Module, before: State, after: State) -> State:
     return {name: each for name, each in now.items() if not torch.equal(each, was[name])}
 
 
+def now(module: nn.Module) -> State:
+    """A copy of its state by the reference's names and in its layout.  Raises Mistake where that cannot be told."""
+    state = {name: each.detach().clone() for name, each in module.state_dict().items()}
+    carried: Carried | None = getattr(module, HELD, None)
+    if carried is None:
+        return state
+    if carried.places is not None:
+        return _rearranged_back(carried, carried.places, state)
+    if any(not torch.equal(each.to(state[name]), state[name]) for name, each in of_variant(module, carried.weights).items()):
+        raise Mistake("state does more than rearrange numbers, so what became of them cannot be compared with the reference's")
+    return {name: each.detach().clone() for name, each in carried.weights.state_dict().items()}
+
+
+def changed(module: nn.Module, change: Callable[[str, Tensor], Tensor]) -> State:
+    """What its own state is to be where each tensor of the reference's is changed.  Its gradients go back as from there."""
+    state = {name: change(name, each) for name, each in now(module).items()}
+    carried: Carried | None = getattr(module, HELD, None)
+    if carried is None:
+        return state
+    weights = copy.deepcopy(carried.weights)
+    weights.load_state_dict(state)
+    setattr(module, HELD, replace(carried, weights=weights))
+    return of_variant(module, weights)
+
+
+def parameters(module: nn.Module, each_once: bool = False) -> dict[str, Tensor]:
+    """The reference's parameters that its own stand for.  A shared one has all of its names, or is there once."""
+    carried: Carried | None = getattr(module, HELD, None)
+    return dict((carried.weights if carried else module).named_parameters(remove_duplicate=each_once))
+
+
+def made_of(module: nn.Module, wanted: str) -> set[str]:
+    """Its own tensors in which there are numbers of one of the reference's."""
+    carried: Carried | None = getattr(module, HELD, None)
+    if carried is None:
+        return {wanted}
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        raised = {name: _wide(each).requires_grad_(name == wanted) for name, each in carried.weights.state_dict().items()}
+        return {name for name, each in carried.function(raised).items() if each.requires_grad}
+
+
+def named_alike(module: nn.Module) -> bool:
+    """Whether its state_dict is the reference's."""
+    return getattr(module, HELD, None) is None
+
+
+def rearranges(module: nn.Module) -> bool:
+    """Whether every number of the reference's is in it once, as it is."""
+    carried: Carried | None = getattr(module, HELD, None)
+    if carried is None or carried.places is None:
+        return carried is None
+    return sum(each.numel() for each in carried.places.values()) == sum(each.numel() for each in carried.weights.state_dict().values())
+
+
 def _rearranged_back(carried: Carried, places: State, state: State) -> State:
     given = carried.weights.state_dict()
-    flat = torch.zeros(sum(each.numel() for each in given.values()), dtype=torch.float64)
+    wide = torch.complex128 if any(each.is_complex() for each in given.values()) else torch.float64
+    flat = torch.zeros(sum(each.numel() for each in given.values()), dtype=wide)
     for name, tensor in state.items():
-        flat[places[name].flatten()] = tensor.detach().double().cpu().flatten()
-    parts = torch.split(flat, [each.numel() for each in given.values()])
-    return {name: part.view(each.shape).to(each.device, each.dtype) for (name, each), part in zip(given.items(), parts, strict=True)}
+        flat[places[name].flatten()] = tensor.detach().to("cpu", wide).flatten()
+    parts = zip(given.items(), torch.split(flat, [each.numel() for each in given.values()]), strict=True)
+    real = {name: (part if each.is_complex() or not wide.is_complex else part.real).view(each.shape) for (name, each), part in parts}
+    return {name: part.to(given[name].device, given[name].dtype) for name, part in real.items()}
 
 
 def _places(function: Callable[[State], State], given: State) -> State | None:

@@ -38,6 +38,7 @@ FLAGS: dict[str, tuple[Callable[[], bool], Callable[[bool], object]]] = {  # wha
     "memory-efficient attention": (torch._C._get_mem_efficient_sdp_enabled, torch._C._set_sdp_use_mem_efficient),
     "math attention": (torch._C._get_math_sdp_enabled, torch._C._set_sdp_use_math),
 }
+FUNCTIONS = tuple(name for name, each in vars(torch.nn.functional).items() if callable(each))
 AUTOCAST = ("cpu", "cuda", "xpu")
 _SMALL = torch.tensor(1e-40)  # 0 where denormal numbers are flushed
 GLOBAL_HOOKS = [
@@ -55,7 +56,7 @@ class Meddles(Finding):
 
 @dataclass(frozen=True)
 class State:
-    """The settings of this process.  The names of the fields are those of WORDS, but for the flags."""
+    """The settings of this process.  The names of the fields are those of WORDS, but for the flags and functions."""
 
     dtype: torch.dtype
     device: torch.device
@@ -70,6 +71,7 @@ class State:
     denormals: bool
     hooks: tuple[int, ...]  # how many of each kind
     flags: tuple[bool, ...]  # in the order of FLAGS
+    functions: tuple[object, ...]  # of torch.nn.functional, in the order of FUNCTIONS
 
 
 def look() -> State:
@@ -87,6 +89,7 @@ def look() -> State:
         not float(_SMALL * 1),
         tuple(map(len, GLOBAL_HOOKS)),
         tuple(read() for read, _ in FLAGS.values()),
+        tuple(vars(torch.nn.functional).get(name) for name in FUNCTIONS),
     )
 
 
@@ -98,6 +101,17 @@ def use_tf32(allowed: bool) -> None:
 def _set_precision(precision: str, tf32: bool) -> None:
     torch.set_float32_matmul_precision(precision)
     torch.backends.cudnn.allow_tf32 = tf32
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread of the processor inside."""
+    usual = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(usual)
 
 
 @contextlib.contextmanager
@@ -127,6 +141,10 @@ def put_back(before: State) -> str:
         if then != now:
             changes.append(f"changes torch's flag {name} from {_shown(then)} to {_shown(now)}")
             put(then)
+    for name, function, other in zip(FUNCTIONS, before.functions, after.functions, strict=True):
+        if function is not other:
+            changes.append(f"puts a function of its own in the place of torch.nn.functional.{name}")
+            setattr(torch.nn.functional, name, function)
     for hooks, count in zip(GLOBAL_HOOKS, before.hooks, strict=True):
         while len(hooks) > count:
             hooks.popitem()

@@ -10,10 +10,9 @@ may load counts byte by byte: files with a suffix of DATA beside the Python file
 
 import fnmatch
 import hashlib
-import importlib.util
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -37,6 +36,7 @@ class Closure:
     digest: str
     absolute: tuple[str, ...] = ()
     everything: str = ""  # why every Python file of the tree counts
+    parts: Mapping[str, str] = field(default_factory=dict)  # file -> what of it goes into the digest
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class _Side:
     working: Path  # the working tree, which the running Python's paths lead to
     suite: Path
     within: Path  # where files that nothing imports are looked for
-    tops: dict[str, Path | None] = field(default_factory=dict)
+    tops: dict[str, tuple[Path, ...]] = field(default_factory=dict)
     links: dict[Path, tuple[_Link, ...]] = field(default_factory=dict)
     digests: dict[Path, str] = field(default_factory=dict)
 
@@ -97,12 +97,20 @@ def changed(base: Closure, head: Closure) -> bool:
     return base.digest != head.digest
 
 
+def edits(then: Closure, now: Closure) -> list[str]:
+    """The files that are other ones now, new and gone ones too."""
+    return sorted(file for file in {*then.parts, *now.parts} if then.parts.get(file) != now.parts.get(file))
+
+
 def elsewhere(code: Closure, layer: Path, working: Path) -> tuple[str, Path] | None:
     """A name of the tree's that this Python takes from an installed copy, and where that lies: both sides would run the copy."""
     for name in code.absolute:
         parts = name.split(".")
         top = ".".join(parts[: 2 if parts[0] == "layerbench" else 1])
-        places = [] if _module(layer.parent, top) else _installed(top)
+        places = [] if _module(layer.parent, top) else copies.installed(top)
+        if places and len(parts) > 1 and not any(map(_begins, places)):  # projects may share the name: then it is the next one that counts
+            top = ".".join(parts[:2])
+            places = copies.installed(top)
         if places and not any(place.is_relative_to(working.resolve()) for place in places):
             return top, places[0]
     return None
@@ -128,12 +136,13 @@ def _closure(side: _Side, layer: Path) -> Closure:
             if file.suffix == ".py":
                 names.setdefault(file, {_shown(side, file)})
     names |= {file: {file.name} for file in _data(side, names)}
-    lines = sorted(f"{_digest(side, file)} {' '.join(sorted(spelled))}" for file, spelled in names.items())
+    parts = {_shown(side, file): f"{_digest(side, file)} {' '.join(sorted(spelled))}" for file, spelled in names.items()}
     return Closure(
-        files=tuple(sorted(_shown(side, file) for file in names)),
-        digest=hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest(),
+        files=tuple(sorted(parts)),
+        digest=hashlib.sha256("\n".join(sorted(parts.values())).encode("utf-8", "surrogateescape")).hexdigest(),
         absolute=tuple(sorted(absolute)),
         everything="; ".join(reasons),
+        parts=parts,
     )
 
 
@@ -189,7 +198,8 @@ def _named(side: _Side, file: Path, statement: Import, parts: Sequence[str]) -> 
         top = ".".join(parts[:width])
         if top not in side.tops:
             side.tops[top] = _top(side, top)
-        place = side.tops[top]
+        places = side.tops[top]  # several where projects of the tree share a name that holds nothing itself
+        place = next((each for each in places if len(parts) > width and _child(each, parts[width])), next(iter(places), None))
         kind = "beside" if place == side.suite / f"{top}.py" else "absolute"
     for depth in range(width, len(parts) + 1):
         if place is None or any(place.is_relative_to(each) for each in side.harness):
@@ -200,33 +210,29 @@ def _named(side: _Side, file: Path, statement: Import, parts: Sequence[str]) -> 
         place = _child(place, parts[depth]) if depth < len(parts) and place.is_dir() else None
 
 
-def _top(side: _Side, name: str) -> Path | None:
+def _top(side: _Side, name: str) -> tuple[Path, ...]:
     """The file or folder of a top-level name.  It may be the tree's even where Python would now find an installed copy of it elsewhere."""
     if beside := _module(side.suite, name):
-        return beside
+        return (beside,)
     if name in sys.stdlib_module_names:
-        return None
-    installed = _installed(name)
+        return ()
+    installed = copies.installed(name)
     inside = [each.relative_to(side.working) for each in installed if each.is_relative_to(side.working)]
     ours = [side.root / each for each in inside if not any(map(_skipped, each.parts)) and (side.root / each).exists()]
     folders = (side.root, side.root / "src")
-    if ours or (ours := [module for folder in folders if (module := _module(folder, name))]):
-        return ours[0]
-    if installed and (copied := copies.source(name, installed, side.contents)):
-        return copied
+    ours = ours or [module for folder in folders if (module := _module(folder, name))]
+    if any(map(_begins, ours)):
+        return tuple(ours[:1])
+    if installed and (found := (*ours, *copies.sources(name, installed, side.contents))):
+        return found
     # Like Python, a folder without __init__.py comes last.
     plain = [folder / name for folder in (side.suite, *folders) if (folder / name).is_dir()]
-    return plain[0] if plain and not installed else None
+    return tuple(plain[:1]) if not installed else ()
 
 
-def _installed(name: str) -> list[Path]:
-    """Where the running Python finds a top-level name.  Finding runs no code of that name's."""
-    try:
-        spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError):  # a name that is half there, such as __main__
-        return []
-    places = [] if spec is None else list(spec.submodule_search_locations or [spec.origin or ""])
-    return [Path(place).resolve() for place in places if Path(place).is_absolute() and Path(place).exists()]
+def _begins(place: Path) -> bool:
+    """Whether it has code of its own: a file, or a folder with __init__.py."""
+    return place.is_file() or (place / "__init__.py").is_file()
 
 
 def _child(folder: Path, name: str) -> Path | None:

@@ -186,8 +186,7 @@ def _literal_name(call: ast.Call) -> str:
 
 
 def _facts(layer: Layer, file: Path) -> LayerFacts:
-    text = file.read_text(encoding="utf-8")
-    tree = ast.parse(text)
+    tree = ast.parse(file.read_bytes())  # in the encoding that its first lines name
     about = (ast.get_docstring(tree) or "").partition("\n")[0]
     return LayerFacts(
         name=layer.name,

@@ -1,7 +1,11 @@
-"""A check as Markdown for a CI job's summary: the sentence, a table of what moved, the rest folded.  It never grows beyond its limit."""
+"""A check as Markdown, for a CI job's summary or a comment: the sentence, a table of what moved, the rest folded, within a limit of bytes.
+
+It begins with a comment that nobody sees, by which a client finds what it posted before and puts the new one in its place (docs/ci.md).
+"""
 
 import re
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 
 from ...data.check_record import Check, Row
 from ...text.digits import change, detectable
@@ -9,20 +13,24 @@ from . import verdict, words
 
 HEAD = "| benchmark | verdict | change (95 % interval) | smallest detectable | units | exact numbers, reason |"
 RULE = "|---|---|---:|---:|---:|---|"
+MARK = "<!-- layerbench check -->"
 NOTES = 20
+CAUSES = 10  # why something was not compared
+EXAMPLES = 3  # benchmarks named for each
 _MARKUP = re.compile(r"[&<>\\`*_|~$@#\[\]]|:(?=\S)")  # a colon before a word may begin an emoji's name or end a link's scheme
 
 
 def summary(check: Check, limit_bytes: int = 64_000) -> str:
     """At most `limit_bytes` of UTF-8: rows of the fold give way first, then rows of the table, and it says how many."""
-    above, below = _above(check), [_text(words.machine(check))]
+    above, below = _above(check), [_text(f"base {words.side(check.base)}, head {words.side(check.head)}; {words.machine(check)}")]
     rows = words.ordered(check.rows)
     shown = [row for row in rows if _matters(check, row)]
     folded = [row for row in rows if not _matters(check, row)]
     left = limit_bytes - _size([*above, *below])
     table = _table(check, shown, left, "")
     counted = words.counts(words.label(check, row) for row in folded)
-    fold = _table(check, folded, left - _size(table), f"The other {words.plural(len(folded), 'benchmark')}: {counted}")
+    title = f"{'The other' if shown else 'All'} {words.plural(len(folded), 'benchmark')}: {counted}"
+    fold = _table(check, folded, left - _size(table), title)
     return "\n".join([*above, *table, *fold, *below]) + "\n"
 
 
@@ -31,7 +39,7 @@ def _matters(check: Check, row: Row) -> bool:
 
 
 def _above(check: Check) -> list[str]:
-    lines = [f"### Regression check: {words.result(check)}", "", f"**{_text(verdict.sentence(check))}**", ""]
+    lines = [MARK, f"### Regression check: {words.result(check)}", "", f"**{_text(verdict.sentence(check))}**", ""]
     notes = [words.plain(note) for note in check.notes[:NOTES]]
     if len(check.notes) > NOTES:
         notes.append(f"{len(check.notes) - NOTES:,} more notes are in the page")
@@ -40,7 +48,32 @@ def _above(check: Check) -> list[str]:
         lines.append(f"- control: base against itself {_text(control)}")
     elif words.without_control(check):
         lines.append(f"- no control: {words.UNNOTICED}")
+    lines += [f"- {text}" for text in (_seen(check), *_not_compared(check)) if text]
     return [*lines, ""]
+
+
+def _seen(check: Check) -> str:
+    """The smallest slow-down that could have been seen, over the benchmarks that were timed."""
+    timed = [row for row in check.rows if row.verdict in words.TIMED]
+    seen = [(row.estimate.detectable, row) for row in timed if row.estimate and detectable(row.estimate)]
+    if not seen or check.unreliable:
+        return ""
+    (_, best), (_, worst) = min(seen, key=itemgetter(0)), max(seen, key=itemgetter(0))
+    least, most = detectable(best.estimate), detectable(worst.estimate)
+    said = "smallest slow-down that could have been seen"
+    return f"{said}: {least}" if least == most else f"{said}, by benchmark: {least} to {most} ({_name(worst)})"
+
+
+def _not_compared(check: Check) -> list[str]:
+    """What was not compared: a line for each cause."""
+    causes: dict[tuple[str, str], list[Row]] = {}
+    for row in words.ordered(row for row in check.rows if row.verdict in words.APART):
+        causes.setdefault((words.label(check, row), words.reason(row) or words.MEANINGS[row.verdict]), []).append(row)
+    lines = []
+    for (label, reason), rows in list(causes.items())[:CAUSES]:
+        names = ", ".join(map(_name, rows[:EXAMPLES])) + (f" and {len(rows) - EXAMPLES:,} more" if len(rows) > EXAMPLES else "")
+        lines.append(f"{len(rows):,} {_text(label)}: {_text(reason)} ({names})")
+    return [*lines, f"{len(causes) - CAUSES:,} more causes are in the page"] if len(causes) > CAUSES else lines
 
 
 def _table(check: Check, rows: Sequence[Row], limit_bytes: int, title: str) -> list[str]:
@@ -68,9 +101,12 @@ def _left_out(number: int) -> str:
 
 def _row(check: Check, row: Row) -> str:
     said = "; ".join(filter(None, (words.numbers(row), words.reason(row))))
-    name, label = f"<code>{_text(words.plain(row.id))}</code>", words.label(check, row)
-    cells = (name, _text(label), change(row.estimate), detectable(row.estimate), words.units(row), _text(said))
+    cells = (_name(row), _text(words.label(check, row)), change(row.estimate), detectable(row.estimate), words.units(row), _text(said))
     return f"| {' | '.join(cells)} |"
+
+
+def _name(row: Row) -> str:
+    return f"<code>{_text(words.plain(row.id))}</code>"
 
 
 def _text(text: str) -> str:

@@ -1,13 +1,16 @@
 """The verdict on a whole check in sentences, the same on every face: what got worse, what was compared, and what was not and why."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
-from ...data.check_record import FAILURES, Check, Row
+from ...data.check_record import FAILURES, FEWEST_UNITS, Check, Row
 from ...stats.sequential import LOOKS
 from ...text.digits import known, percent, slow_down
 from .words import APART, TIMED, counts, failures, nothing_compared, numbers, plain, plural, side
 
+UNIT_SECONDS = 0.7  # of a unit and what lies around it
+CAUSES = 3  # that are told; more than that is for the page
 _VERBS = {
     "slower": ("got slower", "got slower"),
     "wrong": ("is wrong", "are wrong"),
@@ -27,12 +30,12 @@ def sentences(check: Check) -> list[str]:
     """The same, for a face that sets the first one apart."""
     failing = failures(check)
     words = _failing(check, failing) if failing else []
-    if not failing and not nothing_compared(check) and (apart := [row for row in check.rows if row.verdict == "not compared"]):
+    if not nothing_compared(check) and (apart := [row for row in check.rows if row.verdict == "not compared"]):
         words.append(_apart(apart))
     if check.unreliable:
         words.append(f"The machine is unreliable: {plain(check.unreliable).rstrip('.')}; no verdict on time.")
     elif nothing_compared(check):
-        words.append(_nothing(check))
+        words += filter(None, (_nothing(check), enough(check)))
     elif not failing:
         words += _passing(check)
     return words
@@ -48,7 +51,8 @@ def _failing(check: Check, failing: Sequence[Row]) -> list[str]:
             clauses.append(f"{len(rows):,}{of} {_VERBS[verdict][len(rows) > 1]}{'' if clauses else _example(rows)}")
     others = [row.verdict for row in check.rows if row.verdict not in FAILURES] if not check.unreliable else []
     rest = f"; the other {len(others):,}: {counts(others)}" if others else ""
-    return [f"{'; '.join(clauses)}.", f"Compared with {side(check.base)}{rest}."]
+    meant = ["What was removed on purpose passes with --allow-missing."] if any(row.verdict == "missing" for row in failing) else []
+    return [f"{'; '.join(clauses)}.", f"Compared with {side(check.base)}{rest}.", *meant]
 
 
 def _example(rows: Sequence[Row]) -> str:
@@ -77,7 +81,9 @@ def _passing(check: Check) -> list[str]:
     else:
         same = verdicts.count("unchanged")
         claim = f"Nothing that could make a layer slower has changed since {base}: "
-        if check.dependencies:
+        if check.base.commit == check.head.commit and not check.head.dirty:
+            claim = f"Base and head are one commit, {base}, so nothing can have changed (name an earlier one, as HEAD~1): "
+        elif check.dependencies:
             claim = f"No layer's code has changed since {base}, and {plain(check.dependencies[0])} has, which was not compared: "
         claim += f"{plural(same, 'benchmark')} {'has' if same == 1 else 'have'} the same source; nothing was measured."
         rest = counts(verdict for verdict in verdicts if verdict != "unchanged")
@@ -87,22 +93,35 @@ def _passing(check: Check) -> list[str]:
 def _nothing(check: Check) -> str:
     if not check.rows:
         return "Nothing was compared: no benchmark was selected."
-    reasons = {plain(row.reason).rstrip(".") for row in check.rows}
-    why = f" ({reasons.pop()})" if len(reasons) == 1 and "" not in reasons else ""
+    reasons = [plain(row.reason).rstrip(".") for row in check.rows]
+    why = "" if "" in reasons else f" ({_causes(reasons)})"
     return f"Nothing was compared: {counts(row.verdict for row in check.rows)}{why}."
 
 
 def _apart(rows: Sequence[Row]) -> str:
-    """How many benchmarks nobody compared, and why the first was not."""
-    causes = list(dict.fromkeys(plain(row.reason).rstrip(".") for row in rows))
-    more = f", and {plural(len(causes) - 1, 'other cause')}" if len(causes) > 1 else ""
-    return f"{plural(len(rows), 'benchmark')} {'was' if len(rows) == 1 else 'were'} not compared: {causes[0]}{more}."
+    """How many benchmarks nobody compared, and why."""
+    was = "was" if len(rows) == 1 else "were"
+    return f"{plural(len(rows), 'benchmark')} {was} not compared: {_causes([plain(row.reason).rstrip('.') for row in rows])}."
+
+
+def _causes(reasons: Sequence[str]) -> str:
+    """Each with the number of its benchmarks where there are several, the most frequent first."""
+    causes = Counter(reasons).most_common()
+    if len(causes) == 1:
+        return causes[0][0]
+    told = "; ".join(f"{number:,} since {cause}" for cause, number in causes[:CAUSES])
+    return told + (f"; and {plural(len(causes) - CAUSES, 'other cause')}" if len(causes) > CAUSES else "")
 
 
 def enough(check: Check) -> str:
     """Which budget would decide what is still open, as far as its units tell; "" where they do not."""
     still = [row for row in check.rows if row.verdict == "inconclusive" and row.units]
     timing = check.stages.get("timing", 0.0)
+    if none := [row for row in check.rows if row.verdict == "inconclusive" and len(row.units) < FEWEST_UNITS]:
+        seconds = check.seconds + FEWEST_UNITS * UNIT_SECONDS * (len(none) + len(check.control))
+        return (
+            f"About --budget {10 * math.ceil(seconds / 10)}s would tell: nothing is decided before there are {FEWEST_UNITS} units of each."
+        )
     if not still or not timing or max(len(row.units) for row in still) >= LOOKS[-1]:
         return ""
     taken = max(len(row.units) for row in still)

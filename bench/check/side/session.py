@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import torch
+from msgspec import structs
 
 from ...cell.cell import Cell
 from ...cell.once import Once
@@ -68,6 +69,8 @@ class Sides:
         torch_settings.use_tf32(allowed=False)
         if request.moved:
             sys.meta_path.insert(0, Moved(*map(Path, request.moved)))
+        if request.here:
+            os.chdir(request.here)
         facts: dict[str, tuple[LayerFacts, ...]] = {}
         broken: dict[str, dict[str, str]] = {}
         apart = ""
@@ -78,7 +81,9 @@ class Sides:
             root = Path(request.roots[side])
             broken[side] = {str(file.relative_to(root)): why.replace(f"{root}/", "").partition("; fix it")[0] for file, why in torn.items()}
             self._layers[side] = {each.layer.name: each.layer for each in declared}
-            facts[side] = tuple(each.facts for each in declared)
+            if side == "base":
+                self._layers[side] |= {new: self._layers[side][old] for new, old in request.renamed.items() if old in self._layers[side]}
+            facts[side] = tuple(structs.replace(each.facts, file=str(each.file)) for each in declared)
             if len(request.suites) > 1:  # alone, a side keeps the settings that it makes, as it does in use
                 apart = apart or _in_common(side, before, settings, operators)
         strangers = by_plain_name(request.moved[:1] if request.moved else request.roots.values(), request.suites.values())

@@ -12,7 +12,7 @@ from ...data.record import Point
 from ...declare.layer import Layer
 from ...equivalence.observe import observe
 from ...process.check_messages import Sketch, Sketched
-from ...subject import make
+from ...subject import make, randomness
 from ...subject.building import in_dtype
 from ...subject.torch_settings import untouched
 
@@ -23,7 +23,7 @@ SEED = 0
 def sketch(layer: Layer, point: Point) -> Sketched:
     """Every output, gradient and buffer as a few projections.  Whatever the reference raises comes through."""
     with untouched():
-        torch.manual_seed(SEED)
+        randomness.seed(SEED)
         module = in_dtype(make.build(layer, next(iter(layer.variants.values())), point.size), torch.float64, point.device)
         _fill(module)
         inputs = make.draw(layer.draws, point.size, torch.float64, point.device, SEED)

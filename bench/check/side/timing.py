@@ -8,8 +8,7 @@ from ...data.record import Point
 from ...declare.layer import Layer
 from ...equivalence.prove import Enter
 from ...process.check_messages import MeasuredUnit, MeasureUnit, Prepare, Prepared, TimedBlock
-from ...profiling import compiling
-from ...subject import make
+from ...subject import dynamo, make
 from ...subject.fault import in_words
 from ...timing import collector
 from ...timing.choice import clock_for
@@ -108,10 +107,10 @@ class Timing:
         def timed(calls: int) -> Timed:
             self._role = role
             self._enter(stage, variant)
-            graphs = compiling.graphs_so_far()
+            graphs = dynamo.graphs()
             made.call.once()
             taken = undisturbed(lambda: clock.time(made.call, calls) / calls, clock)
-            if compiling.graphs_so_far() > graphs:
+            if dynamo.graphs() > graphs:
                 raise CompiledAgain("torch.compile compiled again while it was timed")
             return taken
 
