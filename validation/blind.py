@@ -165,7 +165,7 @@ def main() -> None:
         "",
         f"At first: by the judge as it was when the {len(first)} plants had been written, before anything was added for those it missed;",
         "on a machine that was asked for five times its cores, so that some ways and sizes were not reached in their time. It rejected a",
-        "right scan, which has a gradient of zeros where the reference has none, and in another run a log_softmax that rounds in another way.",
+        "right scan, which has a gradient of zeros where the reference has none, and in another run a log_softmax that rounds otherwise.",
         "The judge was then mended for what it had missed. So what it says of the plants now is no forecast for faults of other kinds; the",
         "first count is.",
     ]
