@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from layerbench.bench import Variant, randn
 from layerbench.bench.data.record import Failed
 from layerbench.bench.data.uses import Uses
-from layerbench.bench.equivalence import calls, in_use, layouts, traced, traits, values, verify, ways
+from layerbench.bench.equivalence import calls, in_use, layouts, traced, traits, values, verify, ways, weights
 from layerbench.bench.law import dropout
 
 
@@ -464,7 +464,7 @@ def test_what_the_reference_refuses_is_asked_of_nobody() -> None:
 
 
 def test_every_way_is_in_the_order_once_and_has_a_name_of_its_own() -> None:
-    everything = [*ways.WAYS, *calls.WAYS, *layouts.WAYS, *values.WAYS, *traits.TRAITS, *traced.WAYS]
+    everything = [*ways.WAYS, *calls.WAYS, *weights.WAYS, *layouts.WAYS, *values.WAYS, *traits.TRAITS, *traced.WAYS]
     assert sorted(way.name for way in in_use.ORDER) == sorted(way.name for way in everything)
     assert len({way.name for way in everything}) == len(everything)
 

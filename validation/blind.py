@@ -164,10 +164,10 @@ def main() -> None:
         "Marked: it ranks, with a mark or a limit that no right variant of its layer has. Missed: it ranks like a right one.",
         "",
         f"At first: by the judge as it was when the {len(first)} plants had been written, before anything was added for those it missed;",
-        "on a machine that was asked for five times its cores, so that some ways and sizes were not reached in their time. It rejected a",
-        "right scan, which has a gradient of zeros where the reference has none, and in another run a log_softmax that rounds otherwise.",
-        "The judge was then mended for what it had missed. So what it says of the plants now is no forecast for faults of other kinds; the",
-        "first count is.",
+        "most of it on a machine that was asked for five times its cores, so that some ways and sizes were not reached in their time. It",
+        "rejected a right scan, which has a gradient of zeros where the reference has none, and in another run a log_softmax that rounds",
+        "otherwise. The judge was then mended for what it had missed. So what it says of the plants now is no forecast for faults of other",
+        "kinds; the first count is.",
     ]
     study.publish("blind", TITLE, columns, rows, text, chosen, "torch's own number of threads", [each for each in more if each[2]])
 
