@@ -29,7 +29,7 @@ Block = Callable[[int], Timed]  # times so many calls, after an untimed one
 SECONDS, DEVICE_SECONDS = 0.5, 0.2  # on the CPU, and on an accelerator, where blocks differ less than places in memory do
 FEWEST = 3  # super-cycles, however long they take
 QUICK = 8  # super-cycles after which it may end earlier
-EXACT = 0.05  # of the threshold: where its error is so small, the luck of the places is what matters, and more blocks say nothing of it
+EXACT = 0.1  # of the threshold: where its error is so small, the luck of the places is what matters, and more blocks say nothing of it
 TRIM = 0.2  # of the super-cycles on each side stay out of a unit's mean
 ORDERS = ("ABBABAAB", "BAABABBA")  # a drift that is straight or bent falls on both alike
 
