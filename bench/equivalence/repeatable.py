@@ -8,11 +8,11 @@ from ..declare.layer import Layer
 from ..declare.mistake import Mistake
 from ..subject import make
 from .observe import observe
+from .rounding import SAME
 from .tolerance import largest
 from .verify import Truth
 
 DRAWS = 3  # with other seeds, to find a reference that is random
-SAME = 1e-9  # of the largest value: what the order of a sum changes in float64 is far less, and what is drawn anew far more
 
 
 def check_not_random(layer: Layer, truth: Truth) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .use import Use
 
 TIMES = 4  # what is allowed, of one that is off by rounding alone
-SAME = 1e-9  # of the largest value: in float64 the order of a sum changes far less
+SAME = 1e-9  # of the largest value: in float64 the order of a sum changes far less, and what is drawn anew far more
 
 
 def alone(subject: Subject, name: str, exact: Values, seed: int, calls: int) -> bool:

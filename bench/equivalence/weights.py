@@ -13,13 +13,7 @@ from .use import Found, NotHere, Use, labelled, state, step
 
 def weights_changed(use: Use) -> Found:
     """In place after the first call, as an optimizer does."""
-
-    def change(module: nn.Module) -> None:
-        wanted = _others(module)
-        for name, parameter in module.named_parameters():
-            parameter.copy_(wanted[name])
-
-    return _after(use, change)
+    return _after(use, _change)
 
 
 def changed_in_eval(use: Use) -> Found:
@@ -36,8 +30,7 @@ def changed_in_eval(use: Use) -> Found:
     module.eval()
     served("")
     with torch.no_grad():
-        for name, wanted in _others(module).items():
-            module.state_dict()[name].copy_(wanted)
+        _change(module)
     found = served("weights changed in place")
     module.load_state_dict(first)
     found |= served("state_dict loaded again")
@@ -77,6 +70,13 @@ def state_loaded(use: Use) -> Found:
         module.load_state_dict(states.changed(module, lambda _, tensor: _other(tensor)))
 
     return _after(use, change)
+
+
+def _change(module: nn.Module) -> None:
+    """Other numbers into its parameters, in place."""
+    wanted = _others(module)
+    for name, parameter in module.named_parameters():
+        parameter.copy_(wanted[name])
 
 
 def _others(module: nn.Module) -> dict[str, torch.Tensor]:
